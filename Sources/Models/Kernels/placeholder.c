@@ -1,0 +1,1 @@
+int openledger_kernels_placeholder;
