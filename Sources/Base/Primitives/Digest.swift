@@ -1,0 +1,105 @@
+// A SHA-256 digest: the name of content, of a network, of a batch. Stored as four big-endian words so that comparing,
+// hashing and copying cost no allocation.
+
+internal import Crypto
+
+/// 32 bytes that are the SHA-256 (FIPS 180-4) of something.
+public struct Digest: Hashable, Comparable, Sendable {
+    public static let byteCount = 32
+    public static let zero = Digest(words: SIMD4(repeating: 0))
+
+    let words: SIMD4<UInt64>
+
+    init(words: SIMD4<UInt64>) { self.words = words }
+
+    /// - Returns: nil unless `bytes` has exactly 32 bytes.
+    public init?(_ bytes: some Collection<UInt8>) {
+        guard bytes.count == Self.byteCount else { return nil }
+        var words = SIMD4<UInt64>(repeating: 0)
+        for (index, byte) in bytes.enumerated() { words[index >> 3] = words[index >> 3] << 8 | UInt64(byte) }
+        self.words = words
+    }
+
+    /// Hashes `bytes`.
+    public init(sha256 bytes: [UInt8]) {
+        self.init(hash: SHA256.hash(data: bytes))
+    }
+
+    public init(sha256 bytes: some Collection<UInt8>) {
+        self.init(sha256: Array(bytes))
+    }
+
+    /// Hashes the concatenation of `parts` without joining them.
+    public init(sha256Of parts: [[UInt8]]) {
+        var hasher = SHA256()
+        for part in parts { hasher.update(data: part) }
+        self.init(hash: hasher.finalize())
+    }
+
+    /// Hashes memory that the caller keeps alive for the call.
+    public init(sha256 buffer: UnsafeRawBufferPointer) {
+        var hasher = SHA256()
+        hasher.update(bufferPointer: buffer)
+        self.init(hash: hasher.finalize())
+    }
+
+    private init(hash: SHA256.Digest) {
+        var words = SIMD4<UInt64>(repeating: 0)
+        hash.withUnsafeBytes { raw in
+            for index in 0..<4 {
+                words[index] = UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
+            }
+        }
+        self.words = words
+    }
+
+    public var bytes: [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: Self.byteCount) { buffer, count in
+            for index in 0..<Self.byteCount {
+                buffer[index] = UInt8(truncatingIfNeeded: words[index >> 3] >> UInt64(56 - (index & 7) * 8))
+            }
+            count = Self.byteCount
+        }
+    }
+
+    /// Bit `index`, counted from the most significant bit of the first byte; the path in a sparse Merkle tree.
+    public func bit(_ index: Int) -> Bool {
+        precondition(index >= 0 && index < 256, "a digest has 256 bits")
+        return words[index >> 6] >> UInt64(63 - (index & 63)) & 1 == 1
+    }
+
+    /// 64 lower-case hexadecimal digits.
+    public var hex: String { Hex.encode(bytes) }
+
+    public static func < (left: Digest, right: Digest) -> Bool {
+        for index in 0..<4 where left.words[index] != right.words[index] {
+            return left.words[index] < right.words[index]
+        }
+        return false
+    }
+}
+
+extension Digest: CustomStringConvertible {
+    public var description: String { hex }
+}
+
+/// SHA-256 fed in pieces.
+public struct DigestBuilder: Sendable {
+    private var hasher = SHA256()
+
+    public init() {}
+
+    public mutating func update(_ bytes: [UInt8]) { hasher.update(data: bytes) }
+    public mutating func update(_ bytes: ArraySlice<UInt8>) { hasher.update(data: bytes) }
+
+    public func finish() -> Digest {
+        let copy = hasher
+        guard let digest = Digest(Array(copy.finalize())) else { preconditionFailure("SHA-256 has 32 bytes") }
+        return digest
+    }
+}
+
+/// HMAC-SHA-256 (RFC 2104), for Noise's HKDF and for keys derived from keys.
+public func hmacSHA256(key: [UInt8], _ message: [UInt8]) -> [UInt8] {
+    Array(HMAC<SHA256>.authenticationCode(for: message, using: SymmetricKey(data: key)))
+}
