@@ -68,7 +68,9 @@ var targets: [Target] = [
     // Adapters
     core("Storage", "Adapters", ["CLMDB", "Primitives", "Records", logging]),
     core("Transport", "Adapters", ["CUV", "Wire", "Primitives", "Records", logging]),
-    core("Gateway", "Adapters", ["Primitives", "Records", hummingbird, logging, metrics]),
+    .target(
+        name: "Gateway", dependencies: ["Primitives", hummingbird, logging, metrics], path: "Sources/Adapters/Gateway",
+        resources: [.embedInCode("Web")], swiftSettings: settings),
 
     // Node
     core(
