@@ -1,0 +1,111 @@
+// What a peer offers to serve, at which price, until when: signed, expiring, gossiped on the catalog topic. Nobody has
+// to believe it; the price becomes binding when the server accepts a request under it.
+
+package import Primitives
+
+package struct ServedModel: Hashable, Sendable {
+    /// The model's manifest.
+    package var model: CID
+    package var name: String
+    package var precision: String
+    /// Adapters of this model that are ready, by manifest.
+    package var adapters: [CID]
+
+    package init(model: CID, name: String, precision: String, adapters: [CID]) {
+        self.model = model
+        self.name = name
+        self.precision = precision
+        self.adapters = adapters
+    }
+}
+
+package struct ServingAdvert: Hashable, Sendable {
+    package static let bytesMax = 16_384
+    package static let modelsMax = 64
+    package static let adaptersMax = 256
+    package static let version: UInt64 = 1
+
+    package var server: AccountID
+    package var peer: PeerID
+    package var models: [ServedModel]
+    /// Datanets (by id) whose rows this peer can retrieve from.
+    package var datanets: [Digest]
+    package var pricePerRequest: Amount
+    package var pricePerPromptToken: Amount
+    package var pricePerAnswerToken: Amount
+    /// Requests that wait, when this was signed.
+    package var queued: UInt64
+    package var issued: WallTime
+    package var expires: WallTime
+
+    package init(
+        server: AccountID, peer: PeerID, models: [ServedModel], datanets: [Digest], pricePerRequest: Amount,
+        pricePerPromptToken: Amount, pricePerAnswerToken: Amount, queued: UInt64, issued: WallTime, expires: WallTime
+    ) {
+        self.server = server
+        self.peer = peer
+        self.models = models
+        self.datanets = datanets
+        self.pricePerRequest = pricePerRequest
+        self.pricePerPromptToken = pricePerPromptToken
+        self.pricePerAnswerToken = pricePerAnswerToken
+        self.queued = queued
+        self.issued = issued
+        self.expires = expires
+    }
+
+    package func encoded() -> [UInt8] {
+        CBOR.map([
+            "v": .unsigned(Self.version), "server": .account(server), "peer": .peer(peer),
+            "models": .array(
+                models.map {
+                    .map([
+                        "model": .link($0.model), "name": .text($0.name), "precision": .text($0.precision),
+                        "adapters": .array($0.adapters.map(CBOR.link)),
+                    ])
+                }),
+            "datanets": .array(datanets.map(CBOR.digest)), "perRequest": .amount(pricePerRequest),
+            "perPromptToken": .amount(pricePerPromptToken), "perAnswerToken": .amount(pricePerAnswerToken),
+            "queued": .unsigned(queued), "issued": .wallTime(issued), "expires": .wallTime(expires),
+        ]).encoded()
+    }
+
+    package init(decoding bytes: [UInt8]) throws(CBORFault) {
+        var fields = try CBORFields(decoding: bytes, "ServingAdvert", limits: CBORLimits(bytesMax: Self.bytesMax))
+        guard try fields.unsigned("v") == Self.version else { throw fields.fault("v", "is a version that is not known") }
+        server = try fields.account("server")
+        peer = try fields.peer("peer")
+        var models: [ServedModel] = []
+        for item in try fields.array("models", max: Self.modelsMax) {
+            var entry = try CBORFields(item, "ServingAdvert.models")
+            var adapters: [CID] = []
+            let served = (
+                model: try entry.link("model"), name: try entry.text("name", max: FolderManifest.nameBytesMax),
+                precision: try entry.text("precision", max: 16)
+            )
+            for adapter in try entry.array("adapters", max: Self.adaptersMax) {
+                guard case .link(let cid) = adapter else { throw entry.fault("adapters", "holds something that is no link") }
+                adapters.append(cid)
+            }
+            try entry.finish()
+            models.append(
+                ServedModel(model: served.model, name: served.name, precision: served.precision, adapters: adapters))
+        }
+        self.models = models
+        var datanets: [Digest] = []
+        for item in try fields.array("datanets", max: Self.adaptersMax) {
+            guard case .bytes(let raw) = item, let digest = Digest(raw) else {
+                throw fields.fault("datanets", "holds something that is not a digest")
+            }
+            datanets.append(digest)
+        }
+        self.datanets = datanets
+        pricePerRequest = try fields.amount("perRequest")
+        pricePerPromptToken = try fields.amount("perPromptToken")
+        pricePerAnswerToken = try fields.amount("perAnswerToken")
+        queued = try fields.unsigned("queued")
+        issued = try fields.wallTime("issued")
+        expires = try fields.wallTime("expires")
+        try fields.finish()
+    }
+}
