@@ -41,13 +41,13 @@ public struct AdapterUse: Hashable, Sendable {
         self.owner = owner
     }
 
-    var cbor: CBOR {
+    package var cbor: CBOR {
         var pairs: [(String, CBOR)] = [("cid", .link(adapter)), ("weight", .integer(weight))]
         pairs.add("owner", ifPresent: owner.map(CBOR.account))
         return .map(pairs)
     }
 
-    init(cbor: CBOR) throws(CBORFault) {
+    package init(cbor: CBOR) throws(CBORFault) {
         var fields = try CBORFields(cbor, "AdapterUse")
         adapter = try fields.link("cid")
         weight = try fields.signed("weight")
@@ -89,7 +89,7 @@ public struct ModelUse: Hashable, Sendable {
         self.numerics = numerics
     }
 
-    var cbor: CBOR {
+    package var cbor: CBOR {
         var pairs: [(String, CBOR)] = [
             ("weights", .link(weights)), ("adapters", .array(adapters.map(\.cbor))), ("precision", .text(precision)),
             ("numerics", .unsigned(numerics)),
@@ -101,7 +101,7 @@ public struct ModelUse: Hashable, Sendable {
         return .map(pairs)
     }
 
-    init(cbor: CBOR) throws(CBORFault) {
+    package init(cbor: CBOR) throws(CBORFault) {
         var fields = try CBORFields(cbor, "ModelUse")
         weights = try fields.link("weights")
         owner = try fields.optional("owner") { fields throws(CBORFault) in try fields.account("owner") }
@@ -157,7 +157,7 @@ public struct Decoding: Hashable, Sendable {
         self.extra = extra
     }
 
-    var cbor: CBOR {
+    package var cbor: CBOR {
         var pairs: [(String, CBOR)] = [
             ("seed", .unsigned(seed)), ("temperature", .unsigned(temperature)), ("topK", .unsigned(topK)),
             ("topP", .unsigned(topP)), ("minP", .unsigned(minP)), ("repetitionPenalty", .unsigned(repetitionPenalty)),
@@ -168,7 +168,7 @@ public struct Decoding: Hashable, Sendable {
         return .map(pairs)
     }
 
-    init(cbor: CBOR) throws(CBORFault) {
+    package init(cbor: CBOR) throws(CBORFault) {
         var fields = try CBORFields(cbor, "Decoding")
         seed = try fields.unsigned("seed")
         temperature = try fields.unsigned("temperature")
@@ -201,14 +201,14 @@ public struct Retrieval: Hashable, Sendable {
         self.settings = settings
     }
 
-    var cbor: CBOR {
+    package var cbor: CBOR {
         .map([
             "method": .text(method), "revision": .unsigned(revision), "passages": .unsigned(passages),
             "settings": .map(settings.sorted { $0.key < $1.key }.map { ($0.key, CBOR.unsigned($0.value)) }),
         ])
     }
 
-    init(cbor: CBOR) throws(CBORFault) {
+    package init(cbor: CBOR) throws(CBORFault) {
         var fields = try CBORFields(cbor, "Retrieval")
         method = try fields.text("method", max: LedgerLimits.nameBytesMax)
         revision = try fields.unsigned("revision")
@@ -267,7 +267,7 @@ public struct DataUse: Hashable, Sendable {
         self.contributors = contributors.sorted { $0.account < $1.account }
     }
 
-    var cbor: CBOR {
+    package var cbor: CBOR {
         var pairs: [(String, CBOR)] = [
             ("snapshots", .array(snapshots.map(CBOR.link))), ("indexes", .array(indexes.map(CBOR.link))),
             (
@@ -281,7 +281,7 @@ public struct DataUse: Hashable, Sendable {
         return .map(pairs)
     }
 
-    init(cbor: CBOR) throws(CBORFault) {
+    package init(cbor: CBOR) throws(CBORFault) {
         var fields = try CBORFields(cbor, "DataUse")
         snapshots = try fields.links("snapshots", max: LedgerLimits.snapshotsPerReceiptMax)
         retrieval = try fields.optional("retrieval") { fields throws(CBORFault) in
