@@ -1,0 +1,43 @@
+// arm64 with Advanced SIMD, its baseline. Stored quants go back to signed by flipping the top bit, products widen to 16 and
+// then 32 bits, so nothing depends on the optional dot-product instructions.
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+#include "lanes.h"
+
+#define FN(name) name##_neon
+#define TARGET
+#define TILES_AT_ONCE 2
+#define TOKENS_AT_ONCE 2
+
+KERNELS_OF(neon)
+
+static inline __attribute__((always_inline)) lanes halves_neon(const uint16_t *p) {
+    union { float32x4_t quarter[4]; lanes all; } v;
+    for (int i = 0; i < 4; i++) v.quarter[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + i * 4)));
+    return v.all;
+}
+
+static inline __attribute__((always_inline)) words dot_block_neon(const uint8_t *w, const int8_t *a, int32_t start) {
+    int32x4_t sum[8];
+    for (int r = 0; r < 8; r++) sum[r] = vdupq_n_s32(0);
+    int32_t total = 0;
+    for (int g = 0; g < 8; g++) {
+        int32_t four;
+        __builtin_memcpy(&four, a + g * 4, 4);
+        int8x8_t x = vreinterpret_s8_s32(vdup_n_s32(four));
+        for (int j = 0; j < 4; j++) total += a[g * 4 + j];
+        for (int r = 0; r < 8; r++) {
+            int8x8_t v = vreinterpret_s8_u8(veor_u8(vld1_u8(w + g * 64 + r * 8), vdup_n_u8(128)));
+            sum[r] = vpadalq_s16(sum[r], vmull_s8(v, x));
+        }
+    }
+    // `start` undoes the +128 that the flip above has already undone: give it back.
+    union { int32x4_t quarter[4]; words all; } out;
+    for (int r = 0; r < 4; r++)
+        out.quarter[r] = vaddq_s32(vdupq_n_s32(start + 128 * total), vpaddq_s32(sum[2 * r], sum[2 * r + 1]));
+    return out.all;
+}
+
+#include "body.h"
+#endif

@@ -1,1 +1,0 @@
-int openledger_kernels_placeholder;

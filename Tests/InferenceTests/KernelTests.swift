@@ -1,0 +1,223 @@
+// Every kernel gives the same bits on every instruction set of this machine, and the right values.
+
+import Kernels
+import Testing
+
+@testable import Inference
+
+@Suite struct KernelTests {
+    /// Runs a kernel on each instruction set and compares bits with the scalar one.
+    private func same(_ name: String, _ body: (Int32) -> [Float]) {
+        let reference = body(InstructionSet.scalar.code).map(\.bitPattern)
+        for set in InstructionSet.available.dropFirst() {
+            #expect(body(set.code).map(\.bitPattern) == reference, "\(name) on \(set.name)")
+        }
+    }
+
+    @Test(arguments: [(1, 16, 1), (5, 33, 3), (9, 64, 4), (7, 100, 6), (4, 31, 17)])
+    func floatProducts(tiles: Int, columns: Int, tokens: Int) {
+        var noise = Noise(UInt64(tiles * 1000 + columns))
+        let w = noise.array(tiles * columns * 16), x = noise.array(tokens * columns)
+        same("matmul_f32") { isa in
+            var y = [Float](repeating: 0, count: tokens * tiles * 16)
+            kernel_matmul_f32(isa, w, 0, tiles, columns, x, columns, tokens, &y, tiles * 16)
+            kernel_matmul_add_f32(isa, w, 0, tiles, columns, x, columns, tokens, 0.37, &y, tiles * 16)
+            return y
+        }
+        var y = [Float](repeating: 0, count: tokens * tiles * 16)
+        kernel_matmul_f32(InstructionSet.best.code, w, 0, tiles, columns, x, columns, tokens, &y, tiles * 16)
+        for token in 0..<tokens {
+            for row in 0..<tiles * 16 {
+                let exact = (0..<columns).reduce(0.0) {
+                    $0 + Double(w[(row / 16 * columns + $1) * 16 + row % 16]) * Double(x[token * columns + $1])
+                }
+                #expect(abs(exact - Double(y[token * tiles * 16 + row])) < 1e-4)
+            }
+        }
+    }
+
+    @Test(arguments: [(1, 32, 1), (5, 64, 4), (6, 70, 9), (9, 257, 3)])
+    func integerProducts(tiles: Int, columns: Int, tokens: Int) {
+        var noise = Noise(UInt64(tiles * 77 + columns))
+        let blocks = (columns + 31) / 32
+        var quants = [UInt8](repeating: 128, count: tiles * blocks * 512)
+        var scales = [UInt16](repeating: 0, count: tiles * blocks * 16)
+        var rows: [[Float]] = []
+        for row in 0..<tiles * 16 - 3 {
+            rows.append(noise.array(columns, scale: row == 0 ? 3e-6 : 0.3))
+            #expect(kernel_pack_i8(rows[row], row, columns, &quants, &scales) == 1)
+        }
+        var x = [Float](repeating: 0, count: tokens * blocks * 32)
+        for token in 0..<tokens {
+            for column in 0..<columns { x[token * blocks * 32 + column] = noise.next() * (column < 32 ? 1e-3 : 5) }
+        }
+        same("quantize and matmul_i8") { isa in
+            var q = [Int8](repeating: 0, count: tokens * blocks * 32)
+            var s = [Float](repeating: 0, count: tokens * blocks), sums = [Int32](repeating: 0, count: tokens * blocks)
+            kernel_quantize(isa, x, blocks * 32, tokens, blocks, &q, &s, &sums)
+            var y = [Float](repeating: 0, count: tokens * tiles * 16)
+            kernel_matmul_i8(isa, quants, scales, 0, tiles, blocks, q, s, sums, tokens, &y, tiles * 16)
+            for token in 0..<tokens {
+                for (row, weights) in rows.enumerated() {
+                    let exact = (0..<columns).reduce(0.0) { $0 + Double(weights[$1]) * Double(x[token * blocks * 32 + $1]) }
+                    #expect(abs(exact - Double(y[token * tiles * 16 + row])) < 0.02 * Double(columns))
+                }
+            }
+            return y + s + sums.map(Float.init) + q.map(Float.init)
+        }
+    }
+
+    /// Extremes that a saturating multiply would get wrong.
+    @Test func integerExtremes() {
+        var quants = [UInt8](repeating: 128, count: 512), scales = [UInt16](repeating: 0, count: 16)
+        for row in 0..<16 {
+            let sign: Float = row.isMultiple(of: 2) ? 1 : -1
+            #expect(kernel_pack_i8([Float](repeating: sign, count: 32), row, 32, &quants, &scales) == 1)
+        }
+        same("extremes") { isa in
+            var q = [Int8](repeating: 0, count: 32), s: [Float] = [0], sums: [Int32] = [0]
+            kernel_quantize(isa, [Float](repeating: -1, count: 32), 32, 1, 1, &q, &s, &sums)
+            var y = [Float](repeating: 0, count: 16)
+            kernel_matmul_i8(isa, quants, scales, 0, 1, 1, q, s, sums, 1, &y, 16)
+            #expect(abs(y[0] + 32) < 0.02 && abs(y[1] - 32) < 0.02)
+            return y
+        }
+    }
+
+    @Test func notANumberStaysInItsToken() {
+        var x = [Float](repeating: 0.5, count: 64)
+        x[3] = .nan
+        var quants = [UInt8](repeating: 128, count: 512), scales = [UInt16](repeating: 0, count: 16)
+        for row in 0..<16 { _ = kernel_pack_i8([Float](repeating: 1, count: 32), row, 32, &quants, &scales) }
+        for set in InstructionSet.available {
+            var q = [Int8](repeating: 0, count: 64), s: [Float] = [0, 0], sums: [Int32] = [0, 0]
+            kernel_quantize(set.code, x, 32, 2, 1, &q, &s, &sums)
+            var y = [Float](repeating: 0, count: 32)
+            kernel_matmul_i8(set.code, quants, scales, 0, 1, 1, q, s, sums, 2, &y, 16)
+            #expect(y[0].isNaN && y[16].isFinite)
+        }
+    }
+
+    @Test(arguments: [1, 15, 16, 64, 100, 257])
+    func vectors(count: Int) {
+        var noise = Noise(UInt64(count))
+        let x = noise.array(count, scale: 20), w = noise.array(count), up = noise.array(count)
+        same("rmsnorm") { isa in
+            var out = [Float](repeating: 0, count: count)
+            kernel_rmsnorm(isa, x, count, w, 1e-5, &out)
+            return out
+        }
+        same("silu_multiply") { isa in
+            var gate = x
+            kernel_silu_multiply(isa, &gate, up, count)
+            return gate
+        }
+        same("exp_sum") { isa in
+            var out = [Float](repeating: 0, count: count)
+            let sum = kernel_exp_sum(isa, x, count, 3, &out)
+            return out + [sum]
+        }
+        same("rope") { isa in
+            var heads = x + x
+            let half = count / 2
+            kernel_rope(isa, &heads, 2, half * 2, Array(w.prefix(half)), Array(up.prefix(half)))
+            return heads
+        }
+    }
+
+    @Test func exponential() {
+        let x = stride(from: Float(-90), through: 89, by: 0.01).map { $0 }
+        var out = [Float](repeating: 0, count: x.count)
+        _ = kernel_exp_sum(InstructionSet.best.code, x, x.count, 0, &out)
+        for (value, result) in zip(x, out) {
+            let exact = value < -87.3 ? 0 : exactExp(Double(min(value, 88)))
+            #expect(abs(Double(result) - exact) <= 2e-7 * exact)
+        }
+    }
+
+    private func exactExp(_ x: Double) -> Double { DoubleMath.pow(2.718281828459045, x) }
+
+    @Test(arguments: [(16, 1, 0, 0), (32, 2, 0, 40), (8, 3, 5, 33), (24, 4, 17, 95), (64, 1, 0, 15)])
+    func attention(dimension: Int, group: Int, first: Int, last: Int) {
+        var noise = Noise(UInt64(dimension + last))
+        let valueStride = (dimension + 15) / 16 * 16, floats = dimension * 16 + 16 * valueStride
+        let count = last / 16 + 1
+        let memory = UnsafeMutablePointer<Float>.allocate(capacity: count * floats)
+        defer { memory.deallocate() }
+        // What lies in positions that nobody may read must not matter, whatever it is.
+        memory.initialize(repeating: .nan, count: count * floats)
+        let pages: [UnsafePointer<Float>?] = (0..<count).map { UnsafePointer(memory + $0 * floats) }
+        var keys: [[Float]] = [], values: [[Float]] = []
+        for position in 0...last {
+            keys.append(noise.array(dimension))
+            values.append(noise.array(dimension))
+            let page = memory + position / 16 * floats
+            kernel_store_kv(page, page + dimension * 16, position % 16, dimension, keys[position], values[position])
+        }
+        let q = noise.array(group * dimension, scale: 3)
+        same("attention") { isa in
+            var out = [Float](repeating: 0, count: group * dimension)
+            var scores = [Float](repeating: 0, count: count * 16)
+            kernel_attention(
+                isa, q, dimension, group, dimension, pages, 0, dimension * 16, first, last, 0.25, &scores, &out, dimension)
+            for head in 0..<group {
+                let weights = (first...last).map { position in
+                    exactExp((0..<dimension).reduce(0.0) {
+                        $0 + Double(q[head * dimension + $1]) * Double(keys[position][$1])
+                    } * 0.25)
+                }
+                let total = weights.reduce(0, +)
+                for channel in 0..<dimension {
+                    let exact = zip(first...last, weights).reduce(0.0) { $0 + $1.1 * Double(values[$1.0][channel]) } / total
+                    #expect(abs(exact - Double(out[head * dimension + channel])) < 1e-5)
+                }
+            }
+            return out
+        }
+    }
+
+    @Test func halves() {
+        // Every finite half survives the way through an int8 scale that is exactly it times 127.
+        for code in stride(from: UInt16(1), to: 0x7bff, by: 7) {
+            var value: Float = 0
+            withUnsafeBytes(of: code) { kernel_from_f16($0.baseAddress, 1, &value) }
+            #expect(value == Float(Float16(bitPattern: code)))
+            let row = [Float](repeating: 0, count: 31) + [value * 127]
+            var quants = [UInt8](repeating: 128, count: 512), scales = [UInt16](repeating: 0, count: 16)
+            guard value < 500 else { continue }
+            #expect(kernel_pack_i8(row, 0, 32, &quants, &scales) == 1)
+            #expect(scales[0] == Float16(value * 127 / 127).bitPattern)
+        }
+    }
+
+    @Test func doubleFunctions() {
+        #expect(abs(DoubleMath.log(2) - 0.6931471805599453) < 1e-15)
+        #expect(abs(DoubleMath.pow(10000, 0.25) - 10) < 1e-13)
+        #expect(abs(DoubleMath.pow(500000, 0.5) - 707.1067811865476) < 1e-10)
+        for step in 0..<2000 {
+            let angle = Double(step) * 4.37
+            var sine = 0.0, cosine = 0.0
+            kernel_sincos(angle, &sine, &cosine)
+            #expect(abs(sine * sine + cosine * cosine - 1) < 1e-14)
+            var doubled = 0.0, other = 0.0
+            kernel_sincos(2 * angle, &doubled, &other)
+            #expect(abs(doubled - 2 * sine * cosine) < 1e-12)
+        }
+        var sine = 0.0, cosine = 0.0
+        kernel_sincos(1, &sine, &cosine)
+        #expect(abs(sine - 0.8414709848078965) < 1e-15 && abs(cosine - 0.5403023058681398) < 1e-15)
+    }
+
+    /// The canary: the comparison above must notice one flipped bit.
+    @Test func canary() {
+        withKnownIssue {
+            let flipped = Float(bitPattern: Float(1).bitPattern ^ 1)
+            var calls = 0
+            same("canary") { _ in
+                calls += 1
+                return [calls == 1 ? 1 : flipped]
+            }
+            if InstructionSet.available.count == 1 { Issue.record("only one instruction set here") }
+        }
+    }
+}
