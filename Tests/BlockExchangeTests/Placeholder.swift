@@ -1,1 +1,0 @@
-// BlockExchange tests
