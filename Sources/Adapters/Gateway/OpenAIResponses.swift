@@ -1,0 +1,234 @@
+// OpenAI's answers, whole and in chunks, from the node's events. The two routes differ in the shape of a choice only.
+//
+//     chunk of a stream:  role ▸ (text | text …) per choice ▸ empty delta with finish_reason ▸ [usage] ▸ [DONE]
+//
+// The last delta is held back until the events end: sources and receipt, which come last, belong into it.
+
+import Primitives
+
+enum OpenAIShape: Sendable {
+    case chat, completion
+
+    var idPrefix: String { self == .chat ? "chatcmpl-" : "cmpl-" }
+    var object: String { self == .chat ? "chat.completion" : "text_completion" }
+    var chunkObject: String { self == .chat ? "chat.completion.chunk" : "text_completion" }
+}
+
+/// What is gathered of one choice.
+struct AnswerChoice {
+    var text = ""
+    var tokens: [UInt32] = []
+    var logProbabilities: [TokenEvent] = []
+    var finish: FinishReason?
+}
+
+/// What is gathered of one generation, and how it looks.
+struct Answer {
+    static let fingerprint = "ol-kernels-1"
+
+    let shape: OpenAIShape
+    let id: String
+    let createdSeconds: Int64
+    let generation: Generation
+    let request: GenerationRequest
+    /// The index of its first choice; more than 0 for a later prompt of several.
+    let firstChoice: Int
+
+    private(set) var choices: [AnswerChoice]
+    private(set) var sources: [AnswerSource] = []
+    private(set) var receipt: ReceiptNote?
+    private(set) var promptTokens: Int?
+    private(set) var completionTokens = 0
+
+    init(
+        shape: OpenAIShape, id: String, createdSeconds: Int64, generation: Generation, request: GenerationRequest,
+        firstChoice: Int
+    ) {
+        self.shape = shape
+        self.id = id
+        self.createdSeconds = createdSeconds
+        self.generation = generation
+        self.request = request
+        self.firstChoice = firstChoice
+        choices = Array(repeating: AnswerChoice(), count: request.choices)
+    }
+
+    /// Takes an event in.
+    /// - Parameter keepsText: false while streaming, where the text is gone already.
+    mutating func take(_ event: GenerationEvent, keepsText: Bool) {
+        switch event {
+        case .token(let token):
+            guard choices.indices.contains(token.choice) else { return }
+            if !token.isPrompt { completionTokens += 1 }
+            guard keepsText else { return }
+            choices[token.choice].text += token.text
+            choices[token.choice].tokens.append(token.id)
+            if request.logProbabilities != nil { choices[token.choice].logProbabilities.append(token) }
+        case .finished(let choice, let reason):
+            guard choices.indices.contains(choice) else { return }
+            choices[choice].finish = reason
+        case .sources(let sources): self.sources = sources
+        case .receipt(let receipt): self.receipt = receipt
+        case .usage(let promptTokens, let completionTokens):
+            self.promptTokens = promptTokens
+            self.completionTokens = completionTokens
+        }
+    }
+
+    // MARK: JSON
+
+    var usage: JSONValue {
+        .object([
+            "prompt_tokens": .integer(promptTokens ?? 0), "completion_tokens": .integer(completionTokens),
+            "total_tokens": .integer((promptTokens ?? 0) + completionTokens),
+        ])
+    }
+
+    /// `served_by`, `sources`, `receipt`.
+    var provenance: [JSONMember] {
+        [
+            JSONMember("served_by", .object(["peer": .string(generation.servedBy), "local": .bool(generation.isLocal)])),
+            JSONMember("sources", .array(sources.map(\.json))),
+            JSONMember("receipt", receipt?.json ?? .null),
+        ]
+    }
+
+    func head(object: String) -> [JSONMember] {
+        [
+            JSONMember("id", .string(id)), JSONMember("object", .string(object)),
+            JSONMember("created", .integer(createdSeconds)), JSONMember("model", .string(generation.model)),
+            JSONMember("system_fingerprint", .string(Self.fingerprint)),
+        ]
+    }
+
+    func wholeChoices() -> [JSONValue] {
+        choices.enumerated().map { index, choice in
+            let logProbabilities = choice.logProbabilities.isEmpty ? JSONValue.null : json(choice.logProbabilities, textOffset: 0)
+            let body: JSONMember =
+                switch shape {
+                case .chat:
+                    JSONMember(
+                        "message",
+                        .object(["role": .string("assistant"), "content": .string(choice.text), "refusal": .null]))
+                case .completion: JSONMember("text", .string(choice.text))
+                }
+            return .members([
+                JSONMember("index", .integer(firstChoice + index)), body, JSONMember("logprobs", logProbabilities),
+                JSONMember("finish_reason", .string((choice.finish ?? .stop).rawValue)),
+                JSONMember("token_ids", .array(choice.tokens.map(JSONValue.integer))),
+            ])
+        }
+    }
+
+    // MARK: Chunks
+
+    func chunk(choices: [JSONValue], usage: JSONValue?, tail: [JSONMember] = []) -> JSONValue {
+        var members = head(object: shape.chunkObject)
+        members.append(JSONMember("choices", .array(choices)))
+        if let usage { members.append(JSONMember("usage", usage)) }
+        return .members(members + tail)
+    }
+
+    /// The role, before any text.
+    func openingChoices() -> [JSONValue] {
+        guard shape == .chat else { return [] }
+        return choices.indices.map { index in
+            choice(index, delta: .object(["role": .string("assistant"), "content": .string("")]))
+        }
+    }
+
+    func choice(_ token: TokenEvent, textOffset: Int) -> JSONValue {
+        let logProbabilities = request.logProbabilities == nil ? JSONValue.null : json([token], textOffset: textOffset)
+        let ids = [JSONMember("token_ids", .array([.integer(token.id)]))]
+        switch shape {
+        case .chat:
+            return choice(
+                token.choice, delta: .object(["content": .string(token.text)]), logProbabilities: logProbabilities, tail: ids)
+        case .completion:
+            return choice(token.choice, text: token.text, logProbabilities: logProbabilities, tail: ids)
+        }
+    }
+
+    func closingChoice(_ index: Int) -> JSONValue {
+        let reason = JSONValue.string((choices[index].finish ?? .stop).rawValue)
+        switch shape {
+        case .chat: return choice(index, delta: .object([:]), finish: reason)
+        case .completion: return choice(index, text: "", finish: reason)
+        }
+    }
+
+    private func choice(
+        _ index: Int, delta: JSONValue? = nil, text: String? = nil, logProbabilities: JSONValue = .null,
+        finish: JSONValue = .null, tail: [JSONMember] = []
+    ) -> JSONValue {
+        var members = [JSONMember("index", .integer(firstChoice + index))]
+        if let delta { members.append(JSONMember("delta", delta)) }
+        if let text { members.append(JSONMember("text", .string(text))) }
+        members.append(JSONMember("logprobs", logProbabilities))
+        members.append(JSONMember("finish_reason", finish))
+        return .members(members + tail)
+    }
+
+    // MARK: Log-probabilities
+
+    private func json(_ tokens: [TokenEvent], textOffset: Int) -> JSONValue {
+        switch shape {
+        case .chat: .object(["content": .array(tokens.compactMap(\.chatLogProbability)), "refusal": .null])
+        case .completion: completionLogProbabilities(tokens, textOffset: textOffset)
+        }
+    }
+
+    private func completionLogProbabilities(_ tokens: [TokenEvent], textOffset: Int) -> JSONValue {
+        var offset = textOffset
+        var offsets: [JSONValue] = []
+        for token in tokens {
+            offsets.append(.integer(offset))
+            offset += token.text.unicodeScalars.count
+        }
+        return .object([
+            "tokens": .array(tokens.map { .string($0.chosen?.text ?? $0.text) }),
+            "token_logprobs": .array(tokens.map { $0.chosen.map { .double($0.logProbability) } ?? .null }),
+            "top_logprobs": .array(
+                tokens.map { token in
+                    guard token.chosen != nil else { return .null }
+                    var seen: Set<String> = []
+                    return .members(
+                        token.alternatives.filter { seen.insert($0.text).inserted }
+                            .map { JSONMember($0.text, .double($0.logProbability)) })
+                }),
+            "text_offset": .array(offsets),
+        ])
+    }
+}
+
+extension TokenEvent {
+    fileprivate var chatLogProbability: JSONValue? {
+        guard let chosen else { return nil }
+        return .members(chosen.members + [JSONMember("top_logprobs", .array(alternatives.map { .members($0.members) }))])
+    }
+}
+
+extension TokenCandidate {
+    fileprivate var members: [JSONMember] {
+        [
+            JSONMember("token", .string(text)), JSONMember("logprob", .double(logProbability)),
+            JSONMember("bytes", .array(bytes.map(JSONValue.integer))),
+        ]
+    }
+}
+
+extension AnswerSource {
+    var json: JSONValue {
+        .object([
+            "row": .string(row), "datanet": .string(datanet), "datanet_name": .string(datanetName),
+            "contributor": .string(contributor), "ppm": .integer(share.value), "text": .string(text),
+            "row_id": rowID.map(JSONValue.string) ?? .null, "license": license.map(JSONValue.string) ?? .null,
+        ])
+    }
+}
+
+extension ReceiptNote {
+    var json: JSONValue {
+        .object(["id": .string(id), "cost": .string(cost.text), "state": .string(state)])
+    }
+}

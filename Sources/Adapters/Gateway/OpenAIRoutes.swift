@@ -1,0 +1,240 @@
+// `/v1/…`, `/tokenize`, `/detokenize` and `/api/v1/ask`: everything that ends in the node's `generate`.
+
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Primitives
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+struct OpenAIRoutes: Sendable {
+    let service: any NodeService
+    let limits: GatewayLimits
+
+    func add(to group: RouterGroup<GatewayContext>) {
+        group.get("v1/models") { _, _ in
+            let cards = try await service.modelCards()
+            return Response.json(.object(["object": .string("list"), "data": .array(cards.map(\.json))]))
+        }
+        group.get("v1/models/:model") { _, context in
+            let name = try context.name("model")
+            guard let card = try await service.modelCards().first(where: { $0.id == name }) else {
+                throw NodeFault(.missing, "there is no model \"\(name)\"", param: "model", code: "model_not_found")
+            }
+            return Response.json(card.json)
+        }
+        group.post("v1/chat/completions") { request, context in
+            var request = request
+            let fields = try await request.json(limits)
+            return try await answer(OpenAIRequest.chat(fields, limits: limits), .chat, request, context)
+        }
+        group.post("v1/completions") { request, context in
+            var request = request
+            let fields = try await request.json(limits)
+            return try await answer(OpenAIRequest.completion(fields, limits: limits), .completion, request, context)
+        }
+        group.post("v1/embeddings") { _, _ -> Response in
+            throw NodeFault(.unsupported, "embeddings are not built in this version", code: "not_built")
+        }
+        group.post("tokenize") { request, _ in
+            var request = request
+            let tokens = try await service.tokenize(TokenizeRequest(request.json(limits), limits: limits))
+            return Response.json(
+                .object(["tokens": .array(tokens.map(JSONValue.integer)), "count": .integer(tokens.count)]))
+        }
+        group.post("detokenize") { request, _ in
+            var request = request
+            let fields = try await request.json(limits)
+            let list = try fields.required("tokens", fields["tokens"])
+            let tokens = try fields.tokens(list, "tokens", countMax: limits.promptTokensMax)
+            let text = try await service.detokenize(tokens, model: OpenAIRequest.model(fields))
+            return Response.json(.object(["prompt": .string(text)]))
+        }
+    }
+
+    // MARK: Completions
+
+    private func answer(
+        _ openAI: OpenAIRequest, _ shape: OpenAIShape, _ request: Request, _ context: GatewayContext
+    ) async throws -> Response {
+        var openAI = openAI
+        for index in openAI.generations.indices { openAI.generations[index].apply(context.authority) }
+        guard let first = openAI.generations.first else {
+            throw NodeFault(.invalid, "prompt must not be empty", param: "prompt", code: "missing")
+        }
+        let generation = try await service.generate(first)
+        let batch = AnswerBatch(
+            openAI: openAI, shape: shape, id: shape.idPrefix + generation.requestID, createdSeconds: Int64(time(nil)))
+        return openAI.isStreamed
+            ? streamed(batch, generation, request) : try await whole(batch, generation, request)
+    }
+
+    /// One HTTP request's generations and what they share.
+    private struct AnswerBatch: Sendable {
+        let openAI: OpenAIRequest
+        let shape: OpenAIShape
+        let id: String
+        let createdSeconds: Int64
+
+        func answer(_ index: Int, _ generation: Generation) -> Answer {
+            let request = openAI.generations[index]
+            return Answer(
+                shape: shape, id: id, createdSeconds: createdSeconds, generation: generation, request: request,
+                firstChoice: index * request.choices)
+        }
+    }
+
+    private func whole(_ batch: AnswerBatch, _ first: Generation, _ request: Request) async throws -> Response {
+        let answers = try await request.body.consumeWithCancellationOnInboundClose { _ in
+            var answers: [Answer] = []
+            for (index, generationRequest) in batch.openAI.generations.enumerated() {
+                let generation = index == 0 ? first : try await service.generate(generationRequest)
+                var answer = batch.answer(index, generation)
+                for try await event in generation.events { answer.take(event, keepsText: true) }
+                answers.append(answer)
+            }
+            return answers
+        }
+        guard let last = answers.last else { throw NodeFault(.broken, "no answer", code: "internal") }
+        let body =
+            last.head(object: batch.shape.object)
+            + [
+                JSONMember("choices", .array(answers.flatMap { $0.wholeChoices() })),
+                JSONMember("usage", Self.usage(of: answers)),
+            ] + last.provenance
+        var response = Response.json(.members(body))
+        response.headers[.connection] = "close"
+        response.headers[.receiptID] = last.receipt?.id
+        return response
+    }
+
+    private static func usage(of answers: [Answer]) -> JSONValue {
+        let prompt = answers.reduce(0) { $0 + ($1.promptTokens ?? 0) }
+        let completion = answers.reduce(0) { $0 + $1.completionTokens }
+        return .object([
+            "prompt_tokens": .integer(prompt), "completion_tokens": .integer(completion),
+            "total_tokens": .integer(prompt + completion),
+        ])
+    }
+
+    private func streamed(_ batch: AnswerBatch, _ first: Generation, _ request: Request) -> Response {
+        let early = first.receiptID.map { HTTPFields([HTTPField(name: .receiptID, value: $0)]) }
+        return .pieces(type: "text/event-stream", request: request, headers: early ?? [:]) { pieces, fault in
+            try await pieces.data(fault.json(faultsShownMax: limits.faultsShownMax))
+        } write: { pieces in
+            let noUsage: JSONValue? = batch.openAI.includesUsage ? .null : nil
+            var answers: [Answer] = []
+            for (index, generationRequest) in batch.openAI.generations.enumerated() {
+                let generation = index == 0 ? first : try await service.generate(generationRequest)
+                var answer = batch.answer(index, generation)
+                for choice in answer.openingChoices() {
+                    try await pieces.data(answer.chunk(choices: [choice], usage: noUsage))
+                }
+                var textOffsets = [Int](repeating: 0, count: generationRequest.choices)
+                for try await event in generation.events {
+                    answer.take(event, keepsText: false)
+                    guard case .token(let token) = event, textOffsets.indices.contains(token.choice) else { continue }
+                    let choice = answer.choice(token, textOffset: textOffsets[token.choice])
+                    textOffsets[token.choice] += token.text.unicodeScalars.count
+                    try await pieces.data(answer.chunk(choices: [choice], usage: noUsage))
+                }
+                for choice in answer.choices.indices {
+                    let isLast = choice == answer.choices.count - 1
+                    try await pieces.data(
+                        answer.chunk(
+                            choices: [answer.closingChoice(choice)], usage: noUsage, tail: isLast ? answer.provenance : []))
+                }
+                answers.append(answer)
+            }
+            if batch.openAI.includesUsage, let last = answers.last {
+                try await pieces.data(last.chunk(choices: [], usage: Self.usage(of: answers)))
+            }
+            try await pieces.done()
+            guard first.receiptID == nil, let id = answers.last?.receipt?.id else { return nil }
+            return [.receiptID: id]
+        }
+    }
+
+    // MARK: Ask
+
+    /// The command's and the page's question: JSON lines.
+    func ask(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        var request = request
+        var generationRequest = try await Self.question(request.json(limits), limits: limits)
+        generationRequest.apply(context.authority)
+        let asked = generationRequest
+        let generation = try await service.generate(asked)
+        return .lines(request: request) { pieces in
+            let servedBy: [JSONMember] = [
+                JSONMember("event", .string("served_by")), JSONMember("peer", .string(generation.servedBy)),
+                JSONMember("local", .bool(generation.isLocal)),
+            ]
+            try await pieces.line(.members(servedBy))
+            var answer = Answer(
+                shape: .chat, id: generation.requestID, createdSeconds: 0, generation: generation, request: asked,
+                firstChoice: 0)
+            for try await event in generation.events {
+                answer.take(event, keepsText: false)
+                switch event {
+                case .token(let token) where !token.text.isEmpty:
+                    try await pieces.line(.object(["event": .string("token"), "text": .string(token.text)]))
+                case .sources(let sources):
+                    try await pieces.line(.object(["event": .string("sources"), "sources": .array(sources.map(\.json))]))
+                case .receipt(let receipt):
+                    try await pieces.line(.object(["event": .string("receipt"), "receipt": receipt.json]))
+                default: break
+                }
+            }
+            let finish = answer.choices.first?.finish ?? .stop
+            try await pieces.line(
+                .object([
+                    "event": .string("done"), "finish_reason": .string(finish.rawValue), "usage": answer.usage,
+                ]))
+            return nil
+        }
+    }
+
+    private static func question(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> GenerationRequest {
+        let messages: [ChatMessage]
+        if let items = try fields.list("messages", countMax: limits.messagesMax) {
+            guard fields["prompt"] == nil else { throw fields.fault("prompt", "and messages cannot both be given") }
+            messages = try OpenAIRequest.messages(items, limits: limits)
+        } else {
+            messages = [ChatMessage(.user, try fields.name("prompt", bytesMax: limits.jsonBytesMax))]
+        }
+        var request = GenerationRequest(
+            model: try fields.text("model", bytesMax: 256) ?? "", prompt: .messages(messages))
+        request.datanet = try fields.text("datanet", bytesMax: 256)
+        request.peer = try fields.text("peer", bytesMax: 128)
+        request.tokensMax = try fields.integer("max_tokens", in: 1...limits.promptTokensMax)
+        request.sampling.temperature = try fields.number("temperature", in: 0...2) ?? 0
+        request.sampling.topP = try fields.number("top_p", in: 0...1) ?? 1
+        request.sampling.seed = try fields.integer("seed", in: .min ... .max).map { UInt64(bitPattern: Int64($0)) }
+        request.priceMax = try fields.amount("max_price")
+        return request
+    }
+}
+
+extension GenerationRequest {
+    fileprivate mutating func apply(_ authority: Authority) {
+        maySpend = authority.maySpend
+        if case .key(let tenant) = authority { self.tenant = tenant }
+    }
+}
+
+extension ModelCard {
+    fileprivate var json: JSONValue {
+        var members = [
+            JSONMember("id", .string(id)), JSONMember("object", .string("model")),
+            JSONMember("created", .integer(createdSeconds)), JSONMember("owned_by", .string(owner)),
+            JSONMember("context_length", .integer(contextLength)), JSONMember("local", .bool(isLocal)),
+        ]
+        if let parent { members.append(JSONMember("parent", .string(parent))) }
+        if let root { members.append(JSONMember("root", .string(root))) }
+        return .members(members)
+    }
+}

@@ -1,0 +1,126 @@
+// The node's HTTP interface (Protocol/api.md), and who this page is to it.
+//
+//   #code=olc_… ──exchange──▶ session token in sessionStorage ──▶ Authorization header of every request
+//
+// Other tabs of the same origin are given the token over a BroadcastChannel, so a link that works once is enough.
+
+const storageKey = 'openledger-session';
+const channel = 'BroadcastChannel' in window ? new BroadcastChannel('openledger-session') : null;
+const listeners = new Set();
+
+export class ApiFault extends Error {
+  constructor(status, body, retryAfter) {
+    const error = body?.error ?? {};
+    super(error.message ?? `the peer answered with status ${status}`);
+    this.status = status;
+    this.code = error.code ?? null;
+    this.param = error.param ?? null;
+    this.faults = error.details?.faults ?? [];
+    this.faultsTotal = error.details?.faults_total ?? this.faults.length;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export const session = {
+  get token() { return sessionStorage.getItem(storageKey); },
+  get isOpen() { return this.token !== null; },
+  set(token) {
+    if (token === null) sessionStorage.removeItem(storageKey);
+    else sessionStorage.setItem(storageKey, token);
+    for (const listener of listeners) listener();
+  },
+  onChange(listener) { listeners.add(listener); },
+
+  /** Takes a code from the address, or asks the other tabs. */
+  async begin() {
+    channel?.addEventListener('message', ({ data }) => {
+      if (data?.ask === true && this.token) channel.postMessage({ token: this.token });
+      else if (typeof data?.token === 'string' && !this.token) this.set(data.token);
+    });
+    const code = /^#code=(olc_[\w-]+)$/.exec(location.hash)?.[1];
+    if (code) {
+      history.replaceState(null, '', '#/');
+      await this.unlock(code);
+    } else if (!this.token) {
+      channel?.postMessage({ ask: true });
+    }
+  },
+
+  /** secret: a link, a code or the home token, as someone pasted it. */
+  async unlock(secret) {
+    const code = /olc_[\w-]+/.exec(secret)?.[0];
+    const token = /olt_[\w-]+/.exec(secret)?.[0];
+    if (code) {
+      const answer = await api.post('/api/v1/session', { code });
+      this.set(answer.token);
+    } else if (token) {
+      const previous = this.token;
+      this.set(token);
+      try { await api.get('/api/v1/session'); } catch (error) { this.set(previous); throw error; }
+    } else {
+      throw new Error('That holds neither a code (olc_…) nor a token (olt_…).');
+    }
+  },
+
+  async end() {
+    const token = this.token;
+    if (token?.startsWith('ols_')) await api.delete('/api/v1/session').catch(() => {});
+    this.set(null);
+  },
+};
+
+async function call(method, path, { body, type, signal } = {}) {
+  const headers = {};
+  if (session.token) headers.Authorization = `Bearer ${session.token}`;
+  if (body !== undefined) headers['Content-Type'] = type ?? 'application/json';
+  let response;
+  try {
+    response = await fetch(path, {
+      method, headers, signal, cache: 'no-store', credentials: 'omit', redirect: 'error',
+      body: body === undefined || type ? body : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new Error('The peer does not answer. Is it running? Start it with: openledger up');
+  }
+  if (response.ok) return response;
+  const answer = await response.json().catch(() => null);
+  const fault = new ApiFault(response.status, answer, Number(response.headers.get('Retry-After')) || null);
+  if (fault.code === 'invalid_token') session.set(null);
+  throw fault;
+}
+
+const part = encodeURIComponent;
+
+export const api = {
+  get: async (path, options) => (await call('GET', path, options)).json(),
+  post: async (path, body = {}, options = {}) => (await call('POST', path, { ...options, body })).json(),
+  delete: async (path) => (await call('DELETE', path)).json(),
+  bytes: async (path) => new Uint8Array(await (await call('GET', path)).arrayBuffer()),
+  /** Calls `take` with each line's object; resolves with the last. An error line is thrown. */
+  async lines(path, body, take, signal) {
+    const response = await call('POST', path, { body, signal });
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = '';
+    let last = null;
+    for (;;) {
+      const { value, done } = await reader.read();
+      rest += value ?? '';
+      const lines = rest.split('\n');
+      rest = lines.pop();
+      for (const line of lines.filter(Boolean)) {
+        last = JSON.parse(line);
+        if (last.event === 'error') throw new ApiFault(500, last);
+        take(last);
+      }
+      if (done) break;
+    }
+    if (last?.event !== 'done') throw new Error('The connection ended before the answer did.');
+    return last;
+  },
+};
+
+export const paths = {
+  list: (noun, cursor, limit = 25) => `/api/v1/${noun}?limit=${limit}${cursor ? `&cursor=${part(cursor)}` : ''}`,
+  one: (noun, name, more = '') => `/api/v1/${noun}/${part(name)}${more}`,
+};

@@ -1,0 +1,115 @@
+// The page's frame: session, balance, and which page the address names.
+
+import { h, fill, fault, open } from './dom.js';
+import { api, session } from './api.js';
+import { home } from './home.js';
+import { chat } from './chat.js';
+import { receipts, receipt } from './receipts.js';
+import { network } from './network.js';
+import { datanets, datanet } from './datanets.js';
+import { chain, batch } from './chain.js';
+
+const routes = [
+  [/^\/$/, 'Home', home], [/^\/chat$/, 'Chat', chat], [/^\/receipts$/, 'Receipts', receipts],
+  [/^\/receipts\/(.+)$/, 'Receipt', receipt], [/^\/network$/, 'Network', network],
+  [/^\/datanets$/, 'Datanets', datanets], [/^\/datanets\/(.+)$/, 'Datanet', datanet],
+  [/^\/chain$/, 'Chain', chain], [/^\/chain\/(\d+)$/, 'Batch', batch],
+];
+
+const main = document.getElementById('main');
+const sessionButton = document.getElementById('session');
+const unlockDialog = document.getElementById('unlock');
+const unlockSecret = document.getElementById('unlock-secret');
+const unlockFault = document.getElementById('unlock-fault');
+let leave = new AbortController();
+
+/** What a page is given: a signal that ends when it is left, and the frame's services. */
+const frame = (signal) => ({
+  signal,
+  refreshBalance,
+  /** Resolves to whether the page may spend and change; asks for the secret if not. */
+  needSession: async () => session.isOpen || askForSecret(),
+  every(milliseconds, action) {
+    const timer = setInterval(() => { if (!document.hidden) action(); }, milliseconds);
+    signal.addEventListener('abort', () => clearInterval(timer));
+  },
+});
+
+async function show() {
+  leave.abort();
+  leave = new AbortController();
+  const { signal } = leave;
+  const path = location.hash.replace(/^#/, '') || '/';
+  const known = routes.map(([form, title, page]) => [form.exec(path), title, page]).find(([match]) => match);
+  for (const link of document.querySelectorAll('.top nav a')) {
+    const target = link.getAttribute('href').slice(1);
+    const isHere = target === '/' ? path === '/' : path.startsWith(target);
+    if (isHere) link.setAttribute('aria-current', 'page'); else link.removeAttribute('aria-current');
+  }
+  if (!known) {
+    fill(main, h('h1', {}, 'There is no such page'), h('p', {}, h('a', { href: '#/' }, 'Go to Home')));
+    return;
+  }
+  const [match, title, page] = known;
+  document.title = `${title} · openledger`;
+  const body = h('div');
+  fill(main, body);
+  window.scrollTo(0, 0);
+  try {
+    await page(body, frame(signal), ...match.slice(1).map(decodeURIComponent));
+  } catch (error) {
+    if (signal.aborted || error.name === 'AbortError') return;
+    fill(body, h('h1', {}, title), fault(error), h('button', { type: 'button', onclick: show }, 'Try again'));
+  }
+}
+
+async function refreshBalance() {
+  const place = document.getElementById('balance');
+  try {
+    const { balance } = await api.get('/api/v1/status');
+    place.textContent = `${open(balance.free)} OPEN`;
+    place.title = `free: ${balance.free} OPEN`;
+  } catch { place.textContent = ''; }
+}
+
+function showSession() {
+  sessionButton.hidden = false;
+  sessionButton.textContent = session.isOpen ? 'Lock' : 'Unlock';
+  sessionButton.title = session.isOpen ? 'Forget the token in this tab' : 'This page may only read';
+}
+
+function askForSecret() {
+  unlockSecret.value = '';
+  unlockFault.hidden = true;
+  unlockDialog.showModal();
+  return new Promise((resolve) => {
+    unlockDialog.addEventListener('close', () => resolve(session.isOpen), { once: true });
+  });
+}
+
+unlockDialog.querySelector('form').addEventListener('submit', async (event) => {
+  if (event.submitter?.value !== 'unlock') return;
+  event.preventDefault();
+  try {
+    await session.unlock(unlockSecret.value.trim());
+    unlockDialog.close();
+  } catch (error) {
+    unlockFault.textContent = error.message;
+    unlockFault.hidden = false;
+    unlockSecret.focus();
+  }
+});
+
+sessionButton.addEventListener('click', () => (session.isOpen ? session.end() : askForSecret()));
+session.onChange(showSession);
+document.querySelector('.skip').addEventListener('click', (event) => { event.preventDefault(); main.focus(); });
+addEventListener('hashchange', show);
+
+let firstFault = null;
+try { await session.begin(); } catch (error) { firstFault = error; }
+showSession();
+refreshBalance();
+setInterval(() => { if (!document.hidden) refreshBalance(); }, 15000);
+await show();
+if (firstFault) main.prepend(fault(firstFault));
+document.documentElement.dataset.ready = 'true';

@@ -1,0 +1,162 @@
+// The datanets this peer knows: preview before use, create, contribute with faults shown before anything is written.
+
+import { h, fill, field, table, pill, facts, shares, count, bytes, time, idText, short, during, pages, empty, fault } from './dom.js';
+import { api, paths } from './api.js';
+
+const heldText = { full: 'held here', partial: 'partly here', none: 'not here' };
+const link = (d) => h('a', { href: `#/datanets/${encodeURIComponent(d.name)}` }, d.name);
+
+export async function datanets(body, frame) {
+  const list = pages(
+    async (cursor) => {
+      const page = await api.get(paths.list('datanets', cursor), { signal: frame.signal });
+      return { items: page.datanets, next: page.next };
+    },
+    (rows) => (rows.length ? table('Datanets', [
+      ['Name', (d) => [h('strong', {}, link(d)), d.summary ? h('div', { class: 'soft small' }, d.summary) : null]],
+      ['Rows', (d) => count(d.rows), 'number'], ['Contributors', (d) => count(d.contributors.length), 'number'],
+      ['Licence', (d) => d.license], ['Access', (d) => d.access], ['Held', (d) => pill(heldText[d.held] ?? d.held, d.held === 'full' ? 'good' : '')],
+    ], rows) : empty('No datanets yet', 'Create the first one below.')));
+  fill(body, h('h1', {}, 'Datanets'), h('section', { class: 'card', 'aria-label': 'Known datanets' }, list.element), creation(frame));
+  await list.ready;
+}
+
+function creation(frame) {
+  const name = h('input', { name: 'name', required: true, maxlength: 64, autocomplete: 'off', spellcheck: 'false' });
+  const summary = h('input', { name: 'summary', maxlength: 500 });
+  const license = h('input', { name: 'license', required: true, maxlength: 128, placeholder: 'CC-BY-4.0' });
+  const tags = h('input', { name: 'tags', maxlength: 300, placeholder: 'food, cooking' });
+  const access = h('select', { name: 'access' }, [['open', 'Open: anyone contributes'], ['approval', 'Approval: you accept each contribution'], ['private', 'Private: those you grant']]
+    .map(([value, text]) => h('option', { value }, text)));
+  const create = h('button', { type: 'submit', class: 'primary' }, 'Create datanet');
+  const place = h('div', { 'aria-live': 'polite' });
+  const form = h('form', {}, h('div', { class: 'fields' }, field('Name', name), field('Licence', license), field('Access', access),
+    field('Summary', summary, { wide: true }), field('Tags', tags, { wide: true, hint: 'Separated by commas' })), place, h('div', { class: 'actions' }, create));
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    if (!await frame.needSession()) return;
+    await during(create, place, async () => {
+      const made = await api.post('/api/v1/datanets', { name: name.value.trim(), summary: summary.value.trim(), license: license.value.trim(),
+        access: access.value, tags: tags.value.split(',').map((tag) => tag.trim()).filter(Boolean) });
+      location.hash = `#/datanets/${encodeURIComponent(made.name)}`;
+    });
+  });
+  return h('section', { class: 'card' }, h('details', {}, h('summary', {}, 'Create a datanet'), form));
+}
+
+export async function datanet(body, frame, name) {
+  const data = await api.get(paths.one('datanets', name), { signal: frame.signal });
+  const preview = data.held === 'none' ? null : pages(
+    async (cursor) => {
+      const page = await api.get(`${paths.one('datanets', name, '/rows')}?limit=10${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, { signal: frame.signal });
+      return { items: page.rows, next: page.next };
+    },
+    (rows) => (rows.length ? table('Rows', [
+      ['Row', (r) => r.id ?? String(r.index)],
+      ['Text', (r) => (r.text !== null && r.text !== undefined ? h('span', { class: 'pre' }, r.text)
+        : [h('strong', { class: 'pre' }, r.prompt), h('div', { class: 'pre' }, r.completion)])],
+      ['Contributor', (r) => idText(r.contributor)], ['Licence', (r) => r.license ?? '–'],
+    ], rows) : empty('No rows yet', 'Contribute the first ones above.')));
+  fill(body, h('a', { class: 'crumb', href: '#/datanets' }, '← Datanets'), h('h1', {}, data.name),
+    data.summary ? h('p', {}, data.summary) : null,
+    h('div', { class: 'grid' },
+      h('section', { class: 'card', 'aria-label': 'Facts' }, facts(
+        ['Rows', count(data.rows)], ['Size', bytes(data.bytes)], ['Licence', data.license], ['Access', data.access],
+        ['Owner', idText(data.owner)], ['Held', heldText[data.held] ?? data.held], ['Created', time(data.created_ms)],
+        data.tags?.length ? ['Tags', data.tags.join(', ')] : null, ['Snapshot', idText(data.snapshot)]), transfer(data, frame)),
+      h('section', { class: 'card' }, h('h2', {}, 'Contributors'), data.contributors.length
+        ? shares(data.contributors.map((c) => ({ name: idText(c.account), ppm: c.ppm, detail: `${count(c.rows)} rows` })))
+        : h('p', { class: 'soft' }, 'Nobody has contributed yet.'))),
+    contribution(data, frame), await contributions(data, frame),
+    preview ? h('section', { class: 'card' }, h('h2', {}, 'Preview'), preview.element) : null);
+  await preview?.ready;
+}
+
+function transfer(data, frame) {
+  if (data.held === 'full') {
+    return h('div', { class: 'actions' }, h('a', { class: 'button', href: paths.one('datanets', data.name, '/export'), download: `${data.name}.jsonl` }, 'Export rows'));
+  }
+  const progress = h('progress', { hidden: true, 'aria-label': 'Progress' });
+  const place = h('div', { 'aria-live': 'polite' });
+  const pull = h('button', { type: 'button', class: 'primary', onclick: async () => {
+    if (!await frame.needSession()) return;
+    progress.hidden = false;
+    const isDone = await during(pull, place, async () => {
+      await api.lines(paths.one('datanets', data.name, '/pull'), {}, (event) => {
+        if (event.event === 'progress' && event.total_bytes > 0) { progress.max = event.total_bytes; progress.value = event.done_bytes; }
+      }, frame.signal);
+      return true;
+    });
+    progress.hidden = true;
+    if (isDone) dispatchEvent(new HashChangeEvent('hashchange'));
+  } }, 'Fetch from the network');
+  return [h('div', { class: 'actions' }, pull), progress, place];
+}
+
+function contribution(data, frame) {
+  const file = h('input', { type: 'file', accept: '.jsonl,.ndjson', required: true });
+  const license = h('input', { maxlength: 128, placeholder: data.license });
+  const check = h('button', { type: 'button' }, 'Check');
+  const send = h('button', { type: 'submit', class: 'primary', disabled: true }, 'Contribute');
+  const place = h('div', { id: 'contribution-result', 'aria-live': 'polite' });
+  const query = () => `?file=${encodeURIComponent(file.files[0].name)}${license.value.trim() ? `&license=${encodeURIComponent(license.value.trim())}` : ''}`;
+  const options = { type: 'application/x-ndjson' };
+  const validate = () => during(check, place, async () => {
+    send.disabled = true;
+    if (!file.files[0]) throw new Error('Choose a file of JSON lines first.');
+    const report = await api.post(paths.one('datanets', data.name, `/validate${query()}`), await file.files[0].arrayBuffer(), options);
+    fill(place, report.valid
+      ? h('div', { class: 'good-note' }, `${count(report.rows)} rows are good${report.duplicates ? `, ${count(report.duplicates)} of them duplicates that earn nothing` : ''}. Nothing is written yet.`)
+      : faultList(report.faults, report.faults_total ?? report.faults.length));
+    send.disabled = !report.valid;
+  });
+  check.addEventListener('click', validate);
+  file.addEventListener('change', validate);
+  const form = h('form', {}, h('div', { class: 'fields' },
+    field('File', file, { hint: 'JSON lines, each with "prompt" and "completion", or "text"' }),
+    field('Licence', license, { hint: 'For rows that name none' })), place, h('div', { class: 'actions' }, send, check));
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    if (!await frame.needSession()) return;
+    await during(send, place, async () => {
+      try {
+        const made = await api.post(paths.one('datanets', data.name, `/rows${query()}`), await file.files[0].arrayBuffer(), options);
+        fill(place, h('div', { class: 'good-note' }, made.state === 'pending'
+          ? `${count(made.rows)} rows wait for the owner's approval.` : `${count(made.rows)} rows are in the datanet.`));
+        form.reset();
+      } catch (error) {
+        if (!error.faults?.length) throw error;
+        fill(place, faultList(error.faults, error.faultsTotal));
+      }
+    });
+    send.disabled = true;
+  });
+  return h('section', { class: 'card' }, h('h2', {}, 'Contribute rows'), form);
+}
+
+function faultList(faults, total) {
+  return [h('div', { class: 'fault', role: 'alert' }, h('strong', {}, `${count(total)} ${total === 1 ? 'fault' : 'faults'}. `), 'Nothing was written.'),
+    table('Faults', [['Line', (f) => count(f.line), 'number'], ['Field', (f) => f.field ?? '–'], ['Fault', (f) => f.message]], faults)];
+}
+
+async function contributions(data, frame) {
+  if (!data.pending) return null;
+  const { contributions: list } = await api.get(paths.one('datanets', data.name, '/contributions'), { signal: frame.signal });
+  const waiting = list.filter((c) => c.state === 'pending');
+  if (!waiting.length) return null;
+  const place = h('div', { 'aria-live': 'polite' });
+  const decide = (c, verb, body) => async (event) => {
+    if (!await frame.needSession()) return;
+    await during(event.target, place, async () => {
+      await api.post(paths.one('datanets', data.name, `/contributions/${encodeURIComponent(c.contribution)}/${verb}`), body());
+      dispatchEvent(new HashChangeEvent('hashchange'));
+    });
+  };
+  return h('section', { class: 'card' }, h('h2', {}, 'Waiting for approval'), place, waiting.map((c) => {
+    const reason = h('input', { maxlength: 1024, value: 'does not fit this datanet' });
+    return h('div', {}, h('p', {}, `${count(c.rows)} rows by `, idText(c.contributor), ', ', time(c.created_ms)),
+      field('Reason, if rejected', reason), h('div', { class: 'actions' },
+        h('button', { type: 'button', class: 'primary', onclick: decide(c, 'approve', () => ({})) }, 'Approve'),
+        h('button', { type: 'button', onclick: decide(c, 'reject', () => ({ reason: reason.value })) }, 'Reject')));
+  }));
+}

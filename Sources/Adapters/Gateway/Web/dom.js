@@ -1,0 +1,141 @@
+// Elements from data. Every text goes in as a text node: nothing that a model, a datanet or a peer says becomes markup.
+
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    else if (name === 'share') element.style.setProperty('--share', value);
+    else if (value === true) element.setAttribute(name, '');
+    else element.setAttribute(name, String(value));
+  }
+  append(element, children);
+  return element;
+}
+
+export function append(element, children) {
+  for (const child of [children].flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+  return element;
+}
+
+export function fill(element, ...children) {
+  element.replaceChildren();
+  return append(element, children);
+}
+
+export const short = (id) => (id && id.length > 18 ? `${id.slice(0, 8)}…${id.slice(-6)}` : id ?? '–');
+export const idText = (id) => h('code', { title: id }, short(id));
+export const count = (n) => (typeof n === 'number' ? n.toLocaleString('en') : '–');
+export const percent = (ppm) => `${(ppm / 10000).toFixed(ppm % 10000 === 0 ? 0 : 2)}%`;
+export const pill = (text, kind = '') => h('span', { class: `pill ${kind}` }, text);
+export const fault = (error) => h('div', { class: 'fault', role: 'alert' }, error.message ?? String(error));
+export const empty = (title, text, ...more) => h('div', { class: 'empty' }, h('strong', {}, title), text, more);
+
+/** An amount of OPEN: exact, but without a tail of digits that nobody reads. */
+export function open(text) {
+  if (typeof text !== 'string') return '–';
+  const [whole, part = ''] = text.split('.');
+  const grouped = whole.replace(/\B(?=(\d{3})+(?!\d))/g, ' ');
+  const shown = part.length > 6 ? `${part.slice(0, 6)}…` : part;
+  return shown ? `${grouped}.${shown}` : grouped;
+}
+export const amount = (text) => h('span', { class: 'number', title: `${text} OPEN` }, `${open(text)} OPEN`);
+
+export function bytes(n) {
+  if (typeof n !== 'number') return '–';
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let power = 0;
+  let value = n;
+  while (value >= 1000 && power < units.length - 1) { value /= 1000; power += 1; }
+  return `${value.toFixed(value < 10 && power > 0 ? 1 : 0)} ${units[power]}`;
+}
+
+export function duration(seconds) {
+  if (typeof seconds !== 'number') return '–';
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+export function time(ms) {
+  if (typeof ms !== 'number') return '–';
+  const date = new Date(ms);
+  const pad = (n) => String(n).padStart(2, '0');
+  const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+  return h('time', { datetime: date.toISOString(), class: 'number' }, `${day} ${pad(date.getHours())}:${pad(date.getMinutes())}`);
+}
+
+export function facts(...pairs) {
+  return h('dl', { class: 'facts' }, pairs.filter(Boolean).map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
+}
+
+/** columns: [heading, row => content, class]. On a phone each row becomes a block. */
+export function table(caption, columns, rows) {
+  return h('table', { class: 'stack', 'aria-label': caption },
+    h('thead', {}, h('tr', {}, columns.map(([title, , kind]) => h('th', { scope: 'col', class: kind }, title)))),
+    h('tbody', {}, rows.map((row) => h('tr', {}, columns.map(([title, cell, kind]) =>
+      h('td', { class: kind, 'data-label': title }, h('span', { class: 'break' }, cell(row) ?? '–')))))));
+}
+
+/** items: {name, ppm, detail?, quote?} */
+export function shares(items) {
+  return h('ul', { class: 'shares' }, items.map((item) => h('li', {},
+    h('div', { class: 'share-line' },
+      h('span', { class: 'break' }, item.name), h('span', { class: 'number' }, item.detail ? [item.detail, ' · '] : null, percent(item.ppm))),
+    h('div', { class: 'track', 'aria-hidden': 'true' }, h('i', { share: `${item.ppm / 10000}%` })),
+    item.quote ? h('p', { class: 'quote' }, item.quote) : null)));
+}
+
+export function checks(list) {
+  const kinds = { pass: 'good', ok: 'good', fail: 'bad', fault: 'bad', warning: 'warn' };
+  return h('ul', { class: 'checks' }, list.map((check) => h('li', {},
+    pill(check.verdict, kinds[check.verdict] ?? ''),
+    h('div', { class: 'break' }, h('strong', {}, check.name), h('div', { class: 'soft small' }, check.message),
+      check.remedy ? h('div', { class: 'small' }, `What to do: ${check.remedy}`) : null))));
+}
+
+let nextID = 0;
+export function field(label, control, { hint, wide } = {}) {
+  nextID += 1;
+  control.id = `field-${nextID}`;
+  const note = hint ? h('p', { class: 'hint', id: `hint-${nextID}` }, hint) : null;
+  if (note) control.setAttribute('aria-describedby', note.id);
+  return h('div', { class: wide ? 'wide' : null }, h('label', { for: control.id }, label), control, note);
+}
+
+/** Runs an action of a button: it cannot be pressed twice, and a failure is said beside it. */
+export async function during(button, place, action) {
+  button.disabled = true;
+  fill(place);
+  try {
+    return await action();
+  } catch (error) {
+    if (error.name !== 'AbortError') fill(place, fault(error));
+    return undefined;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/** A list that fetches its next part on request. */
+export function pages(load, render) {
+  const body = h('div');
+  const more = h('button', { type: 'button', hidden: true, onclick: () => next() }, 'Show more');
+  const place = h('div', { 'aria-live': 'polite' });
+  const rows = [];
+  let cursor = null;
+  async function next() {
+    await during(more, place, async () => {
+      const page = await load(cursor);
+      rows.push(...page.items);
+      cursor = page.next;
+      fill(body, render(rows));
+      more.hidden = cursor === null || cursor === undefined;
+    });
+  }
+  return { element: h('div', {}, body, place, h('div', { class: 'actions' }, more)), ready: next() };
+}
