@@ -1,0 +1,80 @@
+import ArgumentParser
+import Primitives
+
+struct SimulateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "simulate", abstract: "Run many peers in one process under one seed, and check what must hold.",
+        discussion: """
+            EXAMPLE
+              openledger simulate --seed 42 --peers 16 --steps 2000 --faults loss,partition,crash,byzantine
+
+            The same seed gives the same digest. Exit code 1 when a property is broken.
+            """)
+    static let peersMax = 64
+    static let stepsMax = 10_000_000
+
+    @OptionGroup var global: GlobalOptions
+    @Option var seed: UInt64
+    @Option var peers = 16
+    @Option var steps = 2_000
+    @Option(help: "Comma-separated: loss, duplicate, delay, partition, crash, byzantine; none; default all.") var faults = "all"
+
+    static let faultNames = ["loss", "duplicate", "delay", "partition", "crash", "byzantine"]
+
+    var chosen: [String] {
+        switch faults {
+        case "all": Self.faultNames
+        case "none", "": []
+        default: faults.split(separator: ",").map(String.init)
+        }
+    }
+
+    func validate() throws {
+        guard (1...Self.peersMax).contains(peers) else {
+            throw ValidationError("--peers is 1 to \(Self.peersMax); it is \(peers)")
+        }
+        guard (1...Self.stepsMax).contains(steps) else {
+            throw ValidationError("--steps is 1 to \(Self.stepsMax); it is \(steps)")
+        }
+        for name in chosen where !Self.faultNames.contains(name) {
+            throw ValidationError("--faults knows \(Self.faultNames.joined(separator: ", ")); \(name) is none of them")
+        }
+    }
+
+    func run() async throws {
+        let value = try await peerHost.simulate(SimulationPlan(seed: seed, peers: peers, steps: steps, faults: chosen))
+        global.output.result(value) {
+            (value.memberList ?? []).map { "\($0.key): \(value.shown($0.key))" }.joined(separator: "\n")
+        }
+        if value["verdict"]?.text != "hold" { throw Verdict(status: .failed) }
+    }
+}
+
+struct BenchCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench", abstract: "Measure one thing on this machine.",
+        discussion: "EXAMPLE\n  openledger bench list\n  openledger bench storage --seconds 5")
+
+    @OptionGroup var global: GlobalOptions
+    @Argument(help: "What to measure, or list.") var name: String
+    @Option(help: "For about how long, 1 to 600.") var seconds = 5
+
+    func validate() throws {
+        guard (1...600).contains(seconds) else { throw ValidationError("--seconds is 1 to 600; it is \(seconds)") }
+        guard name == "list" || peerHost.benchmarks.contains(name) else {
+            throw ValidationError("there is no benchmark \(name); there are: \(peerHost.benchmarks.joined(separator: ", "))")
+        }
+    }
+
+    func run() async throws {
+        let output = global.output
+        if name == "list" {
+            let names = peerHost.benchmarks
+            return output.result(.object(["benchmarks": .strings(names)])) { names.joined(separator: "\n") }
+        }
+        let value = try await peerHost.bench(name, seconds: seconds)
+        output.result(value) {
+            (value.memberList ?? []).map { "\($0.key): \(value.shown($0.key))" }.joined(separator: "\n")
+        }
+    }
+}
