@@ -19,6 +19,8 @@ final class Environment: @unchecked Sendable {
         var reserveBytes: UInt64
         /// For a copy that is thrown away when anything fails: syncs are left to one call of `sync`.
         var syncsEachCommit = true
+        /// Held until the environment is closed: LMDB must not have one file open twice in a process.
+        var lock: HomeLock
     }
 
     let handle: OpaquePointer
@@ -32,12 +34,14 @@ final class Environment: @unchecked Sendable {
     private var firm = false
     private var idle: [OpaquePointer] = []
     private var mapBytes: Int
+    private let lock: HomeLock
 
     /// Opens or creates the environment in `directory`, which must have passed `FileCheck` and be locked.
     init(directory: String, tables names: [TableID], options: Options) throws(StorageFault) {
         self.directory = directory
         reserveBytes = options.reserveBytes
         mapBytesMax = options.mapBytesMax
+        lock = options.lock
         try Disk.makeDirectory(directory)
         let size = try Disk.size("\(directory)/data.mdb") ?? 0
         mapBytes = max(options.mapBytes, Int(clamping: size))

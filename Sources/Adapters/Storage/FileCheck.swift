@@ -49,7 +49,7 @@ struct FileCheck {
         guard let size = try Disk.size(path), size > 0 else { return 0 }
         let file = try MappedFile(path: path)
         defer { withExtendedLifetime(file) {} }
-        var check = FileCheck(path: path, bytes: file.bytes, pagesLeft: pagesMax)
+        var check = FileCheck(path: path, bytes: file.unsafeBytes, pagesLeft: pagesMax)
         try check.run()
         return check.pagesRead
     }

@@ -42,17 +42,16 @@ final class GroupWriter: @unchecked Sendable {
     private var queue: [Job] = []
     private var queuedBytes = 0
     private var closing = false
-    private var ended = false
     private var failure: StorageFault?
     private var counters = Counters()
+    /// Set once, at the end of init.
+    private var thread: WriterThread?
 
     init(_ environment: Environment, writtenBytes: UInt64, delayMilliseconds: Int) {
         self.environment = environment
         self.delayMilliseconds = delayMilliseconds
         counters.writtenBytes = writtenBytes
-        let thread = Thread { [self] in run() }
-        thread.name = "openledger-storage"
-        thread.start()
+        thread = WriterThread(self)
     }
 
     var statistics: Counters {
@@ -80,23 +79,22 @@ final class GroupWriter: @unchecked Sendable {
         condition.broadcast()
     }
 
-    /// Writes what is queued, then ends the thread. Later sets are refused.
+    /// Writes what is queued, then ends the thread. Later sets are refused. Called on the writer's own thread (by a
+    /// completion that held the last reference to the store) it does not wait for itself.
     func close() {
-        condition.lock()
-        closing = true
-        condition.broadcast()
-        while !ended { condition.wait() }
-        condition.unlock()
+        let ending = condition.withLock {
+            closing = true
+            condition.broadcast()
+            defer { thread = nil }
+            return thread
+        }
+        ending?.join()
     }
 
     // MARK: the thread
 
-    private func run() {
+    fileprivate func run() {
         while let group = take() { write(group) }
-        condition.withLock {
-            ended = true
-            condition.broadcast()
-        }
     }
 
     private func take() -> [Job]? {
@@ -188,6 +186,45 @@ final class GroupWriter: @unchecked Sendable {
         try child.commit()
         transaction.count(bytes)
         return .success(())
+    }
+}
+
+/// The writer's thread. A pthread rather than Foundation's `Thread`, because it can be joined: after `join` the thread
+/// holds no reference to the environment any more, so the home can be opened again at once.
+private final class WriterThread: Sendable {
+    private let thread: pthread_t
+
+    init(_ writer: GroupWriter) {
+        #if os(macOS)
+            var created: pthread_t?
+        #else
+            var created = pthread_t()
+        #endif
+        let context = Unmanaged.passRetained(writer).toOpaque()
+        let code = pthread_create(&created, nil, { context in
+            #if os(macOS)
+                let writer = Unmanaged<GroupWriter>.fromOpaque(context).takeRetainedValue()
+            #else
+                guard let context else { return nil }
+                let writer = Unmanaged<GroupWriter>.fromOpaque(context).takeRetainedValue()
+            #endif
+            writer.run()
+            return nil
+        }, context)
+        #if os(macOS)
+            guard code == 0, let created else { preconditionFailure("no thread for the store's writer: \(code)") }
+        #else
+            precondition(code == 0, "no thread for the store's writer: \(code)")
+        #endif
+        thread = created
+    }
+
+    func join() {
+        if pthread_equal(thread, pthread_self()) != 0 {
+            pthread_detach(thread)
+        } else {
+            pthread_join(thread, nil)
+        }
     }
 }
 

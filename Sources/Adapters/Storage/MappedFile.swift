@@ -7,8 +7,9 @@ import Foundation
 // @unchecked Sendable: the mapping is read-only and its address and length never change.
 package final class MappedFile: @unchecked Sendable {
     package let path: String
-    /// The file's bytes; the pointer must not outlive this object.
-    package let bytes: UnsafeRawBufferPointer
+    /// The file's bytes, for the engine, which keeps this object for as long as it reads them. Everybody else takes
+    /// `span` or `withUnsafeBytes`.
+    package let unsafeBytes: UnsafeRawBufferPointer
 
     package init(path: String) throws(StorageFault) {
         self.path = path
@@ -18,24 +19,32 @@ package final class MappedFile: @unchecked Sendable {
         var info = stat()
         guard fstat(descriptor, &info) == 0 else { throw .from(errno, "stat", path: path) }
         guard info.st_size > 0 else {
-            bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+            unsafeBytes = UnsafeRawBufferPointer(start: nil, count: 0)
             return
         }
         let length = Int(info.st_size)
         guard let address = mmap(nil, length, PROT_READ, MAP_SHARED, descriptor, 0), address != MAP_FAILED else {
             throw .from(errno, "mmap", path: path)
         }
-        bytes = UnsafeRawBufferPointer(start: address, count: length)
+        unsafeBytes = UnsafeRawBufferPointer(start: address, count: length)
     }
 
     deinit {
-        guard let address = bytes.baseAddress else { return }
-        munmap(UnsafeMutableRawPointer(mutating: address), bytes.count)
+        guard let address = unsafeBytes.baseAddress else { return }
+        munmap(UnsafeMutableRawPointer(mutating: address), unsafeBytes.count)
+    }
+
+    package var byteCount: Int { unsafeBytes.count }
+
+    /// Calls `body` with the bytes; the pointer is not to leave it.
+    package func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+        defer { withExtendedLifetime(self) {} }
+        return try body(unsafeBytes)
     }
 
     /// The bytes as a span whose lifetime is this object's.
     package var span: RawSpan {
         @_lifetime(borrow self)
-        get { _overrideLifetime(RawSpan(_unsafeBytes: bytes), borrowing: self) }
+        get { _overrideLifetime(RawSpan(_unsafeBytes: unsafeBytes), borrowing: self) }
     }
 }

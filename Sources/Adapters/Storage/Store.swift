@@ -35,7 +35,6 @@ package final class Store: Sendable {
     let environment: Environment
     private let writer: GroupWriter
     private let folder: StoreFolder
-    private let lock: HomeLock
 
     /// Locks `home`, checks the file, migrates it to `schema` where it is older, and opens it.
     /// Throws `homeLocked`, `damaged`, `newerSchema`, `migrationFailed`, `diskFull`, …; on a throw nothing was changed.
@@ -43,13 +42,13 @@ package final class Store: Sendable {
         home: String, schema: Schema, configuration: StoreConfiguration = .init()
     ) throws(StorageFault) {
         self.home = home
-        lock = try HomeLock(home: home)
+        let lock = try HomeLock(home: home)
         folder = try StoreFolder(home: home)
         environment = try folder.prepare(
             schema,
             .init(
                 mapBytes: configuration.mapBytes, mapBytesMax: configuration.mapBytesMax,
-                reserveBytes: configuration.reserveBytes))
+                reserveBytes: configuration.reserveBytes, lock: lock))
         let written = try ReadTransaction(environment).get(StoreMeta.table, StoreMeta.writtenBytes) ?? 0
         writer = GroupWriter(
             environment, writtenBytes: written, delayMilliseconds: configuration.commitDelayMilliseconds)
