@@ -31,11 +31,12 @@ extension Execution {
 
     mutating func claim(_ id: AccountID, _ reference: Digest) throws {
         var ripe = Amount.zero
+        let now = height
         try update(id) { account in
-            for unbonding in account.unbonding where unbonding.height <= height {
+            for unbonding in account.unbonding where unbonding.height <= now {
                 ripe = try ripe.adding(unbonding.amount)
             }
-            account.unbonding.removeAll { $0.height <= height }
+            account.unbonding.removeAll { $0.height <= now }
         }
         guard ripe > .zero else { throw TransactionFault.nothingToClaim }
         chain.supply.staked = try chain.supply.staked.subtracting(ripe)
