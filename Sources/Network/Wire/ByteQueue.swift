@@ -1,36 +1,52 @@
-// Bytes in order: appended at the back, taken at the front, without moving what stays but once in a while.
+// Bytes in order: appended at the back, taken at the front. What is appended is kept as it came, so that a large message
+// is copied only when it is taken; small pieces are joined, so that many of them cost no list of their own.
 
 struct ByteQueue: Sendable {
-    /// What was taken is cut off when it is at least this much and at least half of the storage.
-    private static let slackBytesMax = 64 * 1024
+    /// Pieces are joined up to this size.
+    private static let joinedBytesMax = 4 * 1024
+    /// Used-up pieces are struck from the list when there are this many.
+    private static let usedPiecesMax = 64
 
-    private(set) var storage: [UInt8] = []
-    private(set) var head = 0
+    private var pieces: [[UInt8]] = []
+    /// The first piece that has bytes left, and how many of its bytes are gone.
+    private var first = 0
+    private var offset = 0
+    private(set) var count = 0
 
-    var count: Int { storage.count - head }
     var isEmpty: Bool { count == 0 }
 
     mutating func append(_ bytes: [UInt8]) {
-        storage.append(contentsOf: bytes)
+        guard !bytes.isEmpty else { return }
+        count += bytes.count
+        if let last = pieces.indices.last, last >= first, pieces[last].count + bytes.count <= Self.joinedBytesMax {
+            pieces[last].append(contentsOf: bytes)
+        } else {
+            pieces.append(bytes)
+        }
     }
 
-    mutating func removeAll() {
-        storage = []
-        head = 0
-    }
-
-    /// Moves `count` bytes from the front to the end of `out`.
-    mutating func move(_ count: Int, to out: inout [UInt8]) {
-        precondition(count <= self.count, "no more than is there")
-        out.append(contentsOf: storage[head..<head + count])
-        head += count
-        if head == storage.count {
-            // A queue that was once deep gives its memory back.
-            storage.removeAll(keepingCapacity: storage.capacity <= 4 * Self.slackBytesMax)
-            head = 0
-        } else if head >= Self.slackBytesMax, head * 2 >= storage.count {
-            storage.removeSubrange(0..<head)
-            head = 0
+    /// Moves `wanted` bytes from the front to the end of `out`.
+    mutating func move(_ wanted: Int, to out: inout [UInt8]) {
+        precondition(wanted <= count, "no more than is there")
+        count -= wanted
+        var left = wanted
+        while left > 0 {
+            let take = min(left, pieces[first].count - offset)
+            out.append(contentsOf: pieces[first][offset..<offset + take])
+            left -= take
+            offset += take
+            if offset == pieces[first].count {
+                pieces[first] = []
+                first += 1
+                offset = 0
+            }
+        }
+        if first == pieces.count {
+            pieces.removeAll(keepingCapacity: true)
+            first = 0
+        } else if first >= Self.usedPiecesMax {
+            pieces.removeSubrange(0..<first)
+            first = 0
         }
     }
 }
