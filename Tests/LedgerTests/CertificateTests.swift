@@ -11,7 +11,9 @@ import Testing
             members: names.map { Member(account: World.account($0), key: World.key($0).publicKey, seats: seats) })
     }
 
-    static func certificate(_ header: Header, _ names: [String], _ committee: Committee, kind: VoteKind = .finalize) -> Certificate? {
+    static func certificate(_ header: Header, _ names: [String], _ committee: Committee, kind: VoteKind = .finalize)
+        -> Certificate?
+    {
         let vote = Vote(kind: kind, height: header.height, view: header.view, digestVoted: header.digest)
         let signatures = names.map {
             (key: World.key($0).publicKey, signature: World.key($0).sign(vote.signingBytes(network: header.network)))
@@ -102,7 +104,8 @@ import Testing
             try Committee(epoch: 0, members: [member("a", 1), member("a", 1)])
         }
         let good = try Self.committee(0, Self.names)
-        guard case .entries(let entries) = good.cbor, case .array(let members)? = entries.first(where: { $0.key == "members" })?.value
+        guard case .entries(let entries) = good.cbor,
+            case .array(let members)? = entries.first(where: { $0.key == "members" })?.value
         else { return }
         let reversed = CBOR.map(["v": .unsigned(1), "epoch": .unsigned(0), "members": .array(members.reversed())])
         #expect(throws: CBORFault.self) { try Committee(decoding: reversed.encoded()) }

@@ -12,7 +12,8 @@ import Testing
         let key = World.key("server")
         let vote = Vote(kind: .finalize, height: 3, view: 4, digestVoted: world.header.digest)
         let signed = SignedVote(vote, by: key, network: world.network)
-        let other = SignedVote(Vote(kind: .nullify, height: 3, view: 4, digestVoted: .zero), by: key, network: world.network)
+        let other = SignedVote(
+            Vote(kind: .nullify, height: 3, view: 4, digestVoted: .zero), by: key, network: world.network)
         let receipt = world.sign(world.receipt(AllowanceID(.zero)))
         let voucher = SignedVoucher(
             Voucher(allowance: AllowanceID(.zero), sequence: 1, total: .one, tokens: 64, request: .zero),
@@ -28,11 +29,14 @@ import Testing
         ]
         let transactions = actions.map { world.transaction("server", $0) }
         let certificate = try #require(
-            Certificate(vote: vote, signatures: ["server", "b", "c", "d"].map {
-                (World.key($0).publicKey, World.key($0).sign(vote.signingBytes(network: world.network)))
-            }, committee: world.genesis.committee))
+            Certificate(
+                vote: vote,
+                signatures: ["server", "b", "c", "d"].map {
+                    (World.key($0).publicKey, World.key($0).sign(vote.signingBytes(network: world.network)))
+                }, committee: world.genesis.committee))
         let next = try Committee(epoch: 1, members: world.genesis.committee.members)
-        let batch = Batch(header: world.header, contents: BatchContents(transactions: transactions, receipts: [receipt], next: next))
+        let batch = Batch(
+            header: world.header, contents: BatchContents(transactions: transactions, receipts: [receipt], next: next))
         var header = world.header
         header.next = next.digest
         header.beaconProof = VRF.prove(key: key, alpha: [1])
@@ -99,10 +103,11 @@ import Testing
         let swapped = [0xa5] + bytes.dropFirst(4) + [0x61, 0x76, 0x01]
         #expect(throws: CBORFault.self) { try Vote(decoding: Array(swapped)) }
         #expect(throws: CBORFault.self, "a nullify with a digest") {
-            try Vote(cbor: .map([
-                "v": .unsigned(1), "kind": .text("nullify"), "height": .unsigned(1), "view": .unsigned(1),
-                "digest": .digest(world.header.digest),
-            ]))
+            try Vote(
+                cbor: .map([
+                    "v": .unsigned(1), "kind": .text("nullify"), "height": .unsigned(1), "view": .unsigned(1),
+                    "digest": .digest(world.header.digest),
+                ]))
         }
     }
 
@@ -117,6 +122,15 @@ import Testing
             "payerSignature": .signature(signed.payerSignature),
         ]).encoded()
         #expect(throws: ReceiptFault.unknownVersion(2)) { try SignedReceipt.read(bytes) }
+    }
+
+    /// A batch near its limits has more values than the decoder's default bound.
+    @Test func aFullBatchReadsBack() throws {
+        let world = try World()
+        let receipts = [SignedReceipt](repeating: world.sign(world.receipt(AllowanceID(.zero))), count: 2048)
+        let batch = Batch(header: world.header, contents: BatchContents(receipts: receipts))
+        #expect(throws: CBORFault.self) { try CBOR.decode(batch.encoded()) }
+        #expect(try Batch(decoding: batch.encoded()) == batch)
     }
 
     @Test func stateValuesReadBackToTheSameBytes() throws {

@@ -35,7 +35,8 @@ import Testing
         let receipt = test.world.receipt(test.allowance)
         let transition = try test.world.commit([], [test.world.sign(receipt)])
         let outcome = try #require(transition.receiptOutcomes.first)
-        let paid = outcome.split.payments.reduce(UInt128(0)) { $0 + $1.amount.baseUnits }
+        let paid =
+            outcome.split.payments.reduce(UInt128(0)) { $0 + $1.amount.baseUnits }
             + outcome.split.committee.baseUnits + outcome.split.treasury.baseUnits + outcome.split.burn.baseUnits
         #expect(paid == receipt.amount.baseUnits)
         for name in ["modeller", "tuner", "ann", "bob"] { #expect(test.world.account(name).free > .zero, "\(name)") }
@@ -62,7 +63,9 @@ import Testing
             $0.amount = Amount(baseUnits: 1)
         }
         expect(.tooManyContributors(65)) {
-            $0.data.contributors = (0..<65).map { Contributor(account: World.account("c\($0)"), share: PartsPerMillion(1)) }
+            $0.data.contributors = (0..<65).map {
+                Contributor(account: World.account("c\($0)"), share: PartsPerMillion(1))
+            }
         }
         expect(.weightsDoNotSum(999_999)) {
             $0.data.contributors = [Contributor(account: World.account("ann"), share: PartsPerMillion(999_999))]

@@ -55,7 +55,8 @@ import Testing
         var world = try World()
         let server = World.account("server")
         let payer = World.account("payer")
-        #expect(Self.fault(world, "payer", .openAllowance(server: payer, limit: .one, expiry: 9)) == .allowanceWithOneself)
+        #expect(
+            Self.fault(world, "payer", .openAllowance(server: payer, limit: .one, expiry: 9)) == .allowanceWithOneself)
         #expect(Self.fault(world, "payer", .openAllowance(server: server, limit: .zero, expiry: 9)) == .zeroAmount)
         #expect(Self.fault(world, "payer", .openAllowance(server: server, limit: .one, expiry: 1)) == .badExpiry)
         #expect(Self.fault(world, "payer", .openAllowance(server: server, limit: .one, expiry: 5_000)) == .badExpiry)
@@ -67,8 +68,11 @@ import Testing
         try world.commit()
         try world.commit()
         let before = world.account("payer").free
-        try world.commit([world.transaction("payer", .closeAllowance(id), fee: Amount(baseUnits: 2_000_000_000_000_000))])
-        #expect(world.account("payer").free.baseUnits == before.baseUnits + Amount.one.baseUnits - 2_000_000_000_000_000)
+        try world.commit([
+            world.transaction("payer", .closeAllowance(id), fee: Amount(baseUnits: 2_000_000_000_000_000))
+        ])
+        #expect(
+            world.account("payer").free.baseUnits == before.baseUnits + Amount.one.baseUnits - 2_000_000_000_000_000)
         #expect(world.allowance(id) == nil)
         _ = try conservation(of: world.state)
     }
@@ -116,8 +120,12 @@ import Testing
             defer { nonce += 1 }
             return world.transaction("server", .unstake(Amount(baseUnits: 1)), nonce: nonce)
         }
-        #expect({ do throws(BatchFault) { _ = try world.try_(BatchContents(transactions: many)) } catch { return error }; return nil }()
-            == .transaction(16, .tooManyUnbondings))
+        #expect(
+            {
+                do throws(BatchFault) { _ = try world.try_(BatchContents(transactions: many)) } catch { return error };
+                return nil
+            }()
+                == .transaction(16, .tooManyUnbondings))
         _ = try conservation(of: world.state)
     }
 
@@ -126,7 +134,9 @@ import Testing
         func grant(_ key: String, for account: String) -> KeyGrant {
             KeyGrant(World.key(key), for: World.account(account), as: .signer, network: world.network)
         }
-        #expect(Self.fault(world, "payer", .registerCandidate(grant("payer", for: "payer"))) == .insufficientStake(minimum: .one))
+        #expect(
+            Self.fault(world, "payer", .registerCandidate(grant("payer", for: "payer")))
+                == .insufficientStake(minimum: .one))
         try world.commit([world.transaction("payer", .stake(.one))])
         #expect(Self.fault(world, "payer", .registerCandidate(grant("payer", for: "other"))) == .badGrant(.signer))
         #expect(Self.fault(world, "payer", .registerCandidate(grant("server", for: "payer"))) == .keyInUse)
@@ -149,7 +159,9 @@ import Testing
         let one = Digest(sha256: [1])
         let two = Digest(sha256: [2])
         func vote(_ kind: VoteKind, _ digest: Digest, view: UInt64 = 1, by name: String = "b") -> SignedVote {
-            SignedVote(Vote(kind: kind, height: 1, view: view, digestVoted: digest), by: World.key(name), network: world.network)
+            SignedVote(
+                Vote(kind: kind, height: 1, view: view, digestVoted: digest), by: World.key(name),
+                network: world.network)
         }
         func evidence(_ first: SignedVote, _ second: SignedVote, against name: String = "b") -> Action {
             .evidence(accused: World.account(name), first: first, second: second)
@@ -160,7 +172,8 @@ import Testing
         #expect(fault(evidence(vote(.notarize, one), vote(.nullify, .zero))) == .noConflict, "Simplex allows this")
         #expect(fault(evidence(vote(.notarize, one), vote(.notarize, two, by: "c"))) == .noConflict)
         #expect(fault(evidence(vote(.notarize, one), vote(.notarize, two), against: "c")) == .notTheAccusedKey)
-        let forged = SignedVote(vote: vote(.notarize, two).vote, key: World.key("b").publicKey, signature: vote(.notarize, one).signature)
+        let forged = SignedVote(
+            vote: vote(.notarize, two).vote, key: World.key("b").publicKey, signature: vote(.notarize, one).signature)
         #expect(fault(evidence(vote(.notarize, one), forged)) == .badVoteSignature)
         #expect(fault(evidence(vote(.finalize, one), vote(.nullify, .zero))) == nil)
 
@@ -173,20 +186,28 @@ import Testing
         #expect(fault(evidence(vote(.finalize, one), vote(.nullify, .zero))) == .evidenceUsed)
         _ = try conservation(of: world.state)
         for _ in 0..<6 { try world.commit() }
-        #expect(fault(evidence(vote(.notarize, one, by: "c"), vote(.notarize, two, by: "c"), against: "c")) == .evidenceTooOld)
+        #expect(
+            fault(evidence(vote(.notarize, one, by: "c"), vote(.notarize, two, by: "c"), against: "c"))
+                == .evidenceTooOld)
     }
 
     @Test func keysRotateAndEarningsGoToThePayout() throws {
         var world = try World()
         let signer = KeyGrant(World.key("new"), for: World.account("server"), as: .signer, network: world.network)
-        #expect(Self.fault(world, "server", .delegate(owner: nil, signer: nil, payer: nil, payout: nil)) == .nothingToDelegate)
-        #expect(Self.fault(world, "server", .delegate(owner: signer, signer: nil, payer: nil, payout: nil)) == .badGrant(.owner))
+        #expect(
+            Self.fault(world, "server", .delegate(owner: nil, signer: nil, payer: nil, payout: nil))
+                == .nothingToDelegate)
+        #expect(
+            Self.fault(world, "server", .delegate(owner: signer, signer: nil, payer: nil, payout: nil))
+                == .badGrant(.owner))
         try world.commit([
-            world.transaction("server", .delegate(owner: nil, signer: signer, payer: nil, payout: World.account("cold")))
+            world.transaction(
+                "server", .delegate(owner: nil, signer: signer, payer: nil, payout: World.account("cold")))
         ])
         let claim = world.transaction("server", .liveness(epoch: 0), key: World.key("new"))
         #expect(Self.fault(world, claim) == nil)
-        let theft = world.transaction("server", .transfer(to: World.account("ann"), amount: .one), key: World.key("new"))
+        let theft = world.transaction(
+            "server", .transfer(to: World.account("ann"), amount: .one), key: World.key("new"))
         #expect(Self.fault(world, theft) == .keyNotDelegated(.owner))
         let id = try world.openAllowance()
         var receipt = world.receipt(id)
@@ -213,8 +234,12 @@ import Testing
         #expect(world.account("new").free == .one)
         #expect(Self.fault(world, "new", .faucet) == .faucetTaken)
         let many = (0..<65).map { world.transaction("new\($0)", .faucet) }
-        #expect({ do throws(BatchFault) { _ = try world.try_(BatchContents(transactions: many)) } catch { return error }; return nil }()
-            == .transaction(64, .faucetBusy))
+        #expect(
+            {
+                do throws(BatchFault) { _ = try world.try_(BatchContents(transactions: many)) } catch { return error };
+                return nil
+            }()
+                == .transaction(64, .faucetBusy))
         let dry = try World(faucet: false)
         #expect(Self.fault(dry, "new", .faucet) == .noFaucet)
     }

@@ -31,7 +31,8 @@ struct World {
     static let rich = ["payer", "other", "server", "faucet"]
 
     init(
-        candidates: [String] = ["server", "b", "c", "d"], faucet: Bool = true, tune: (inout Parameters) -> Void = { _ in }
+        candidates: [String] = ["server", "b", "c", "d"], faucet: Bool = true,
+        tune: (inout Parameters) -> Void = { _ in }
     ) throws {
         var parameters = Parameters.standard
         parameters.epochLength = 5
@@ -40,7 +41,9 @@ struct World {
         tune(&parameters)
         genesis = try Genesis(
             name: "test", time: WallTime(milliseconds: 1_700_000_000_000),
-            balances: Self.rich.map { Genesis.Balance(account: Self.account($0), amount: Amount(baseUnits: 1000 * Amount.one.baseUnits)) },
+            balances: Self.rich.map {
+                Genesis.Balance(account: Self.account($0), amount: Amount(baseUnits: 1000 * Amount.one.baseUnits))
+            },
             candidates: candidates.map {
                 Genesis.Candidate(
                     account: Self.account($0), key: Self.key($0).publicKey,
@@ -131,7 +134,9 @@ struct World {
         return AllowanceID(open.id)
     }
 
-    func receipt(_ allowance: AllowanceID, sequence: UInt64 = 1, settled: Amount = .zero, payer: String = "payer") -> Receipt {
+    func receipt(_ allowance: AllowanceID, sequence: UInt64 = 1, settled: Amount = .zero, payer: String = "payer")
+        -> Receipt
+    {
         let tokens: (UInt64, UInt64) = (20, 64)
         let amount = (try? Self.price.cost(promptTokens: tokens.0, answerTokens: tokens.1)) ?? .zero
         let digest = Digest(sha256: Array("\(allowance) \(sequence)".utf8))
@@ -146,7 +151,8 @@ struct World {
             decoding: Decoding(seed: 7, maxTokens: 64), prompt: Commitment(digest), answer: Commitment(digest),
             promptTokens: tokens.0, answerTokens: tokens.1,
             data: DataUse(
-                snapshots: [Self.model], retrieval: Retrieval(method: "bm25", revision: 1, passages: 4, settings: ["k1": 1_200_000]),
+                snapshots: [Self.model],
+                retrieval: Retrieval(method: "bm25", revision: 1, passages: 4, settings: ["k1": 1_200_000]),
                 indexes: [Self.adapter], query: Commitment(digest), rows: digest,
                 contributors: [
                     Contributor(account: Self.account("ann"), share: PartsPerMillion(600_001)),

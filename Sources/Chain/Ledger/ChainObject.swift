@@ -17,8 +17,12 @@ extension ChainObject {
     /// SHA-256 of the encoding; with codec dag-cbor it is the object's CID.
     public var digest: Digest { Digest(sha256: encoded()) }
 
+    /// A full object of ours has more than eight bytes a value, so this many values suffice, and few bytes from outside
+    /// cannot claim much memory.
+    static var limits: CBORLimits { CBORLimits(bytesMax: bytesMax, valuesMax: bytesMax / 8 + 64) }
+
     public init(decoding bytes: [UInt8]) throws(CBORFault) {
-        try self.init(cbor: CBOR.decode(bytes, limits: CBORLimits(bytesMax: Self.bytesMax)))
+        try self.init(cbor: CBOR.decode(bytes, limits: Self.limits))
     }
 }
 

@@ -143,7 +143,8 @@ public struct Header: ChainObject {
     /// A voter's check against his own clock; a header that is already certified is not judged by it.
     public func checkTime(now: WallTime) throws(HeaderFault) {
         guard time <= now.adding(milliseconds: LedgerLimits.headerAheadMillisecondsMax) else {
-            throw .timeAhead(milliseconds: time.milliseconds.subtractingReportingOverflow(now.milliseconds).partialValue)
+            throw .timeAhead(
+                milliseconds: time.milliseconds.subtractingReportingOverflow(now.milliseconds).partialValue)
         }
     }
 

@@ -54,7 +54,9 @@ public struct FeeShares: Hashable, Sendable {
         committee = try fields.partsPerMillion("committee")
         treasury = try fields.partsPerMillion("treasury")
         burn = try fields.partsPerMillion("burn")
-        guard weights.reduce(0, +) == 1_000_000 else { throw fields.fault("server", "and the other shares are not 1,000,000") }
+        guard weights.reduce(0, +) == 1_000_000 else {
+            throw fields.fault("server", "and the other shares are not 1,000,000")
+        }
         try fields.finish()
     }
 }

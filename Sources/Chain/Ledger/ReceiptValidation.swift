@@ -7,7 +7,7 @@ extension SignedReceipt {
     /// Reads a receipt from outside, telling an unknown version from a malformed one.
     public static func read(_ bytes: [UInt8]) throws(ReceiptFault) -> SignedReceipt {
         do {
-            let value = try CBOR.decode(bytes, limits: CBORLimits(bytesMax: bytesMax))
+            let value = try CBOR.decode(bytes, limits: limits)
             var outer = try CBORFields(value, "SignedReceipt")
             var inner = try outer.fields("receipt")
             let version = try inner.unsigned("v")

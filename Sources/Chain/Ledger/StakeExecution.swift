@@ -97,7 +97,9 @@ extension Execution {
     mutating func punish(
         _ accused: AccountID, _ first: SignedVote, _ second: SignedVote, reporter: AccountID, _ reference: Digest
     ) throws {
-        guard Vote.contradict(first.vote, second.vote), first.key == second.key else { throw TransactionFault.noConflict }
+        guard Vote.contradict(first.vote, second.vote), first.key == second.key else {
+            throw TransactionFault.noConflict
+        }
         guard let candidate = try state.candidate(accused),
             candidate.key == first.key || candidate.pastKeys.contains(first.key)
         else { throw TransactionFault.notTheAccusedKey }
