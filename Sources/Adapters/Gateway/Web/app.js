@@ -45,6 +45,7 @@ async function show() {
     const target = link.getAttribute('href').slice(1);
     const isHere = target === '/' ? path === '/' : path.startsWith(target);
     if (isHere) link.setAttribute('aria-current', 'page'); else link.removeAttribute('aria-current');
+    if (isHere) link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }
   if (!known) {
     fill(main, h('h1', {}, 'There is no such page'), h('p', {}, h('a', { href: '#/' }, 'Go to Home')));

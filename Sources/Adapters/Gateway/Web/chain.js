@@ -4,7 +4,7 @@ import { h, fill, field, table, facts, amount, open, pill, time, idText, short, 
 import { api, paths } from './api.js';
 
 const batchColumns = [
-  ['Height', (b) => h('a', { href: `#/chain/${b.height}` }, count(b.height)), 'number'], ['Time', (b) => time(b.time_ms)],
+  ['Height', (b) => h('a', { href: `#/chain/${b.height}` }, count(b.height))], ['Time', (b) => time(b.time_ms)],
   ['Receipts', (b) => count(b.receipts), 'number'], ['Transactions', (b) => count(b.transactions), 'number'],
   ['Signed by', (b) => `${b.certificate.seats} of ${b.certificate.of} seats`], ['Fees', (b) => amount(b.fees), 'number'],
 ];
@@ -47,11 +47,11 @@ function account(data) {
 
 function moves(frame, moved) {
   const kinds = {
-    transfer: ['Transfer', 'Send OPEN to another account'], stake: ['Stake', 'Lock OPEN to be drawn into the committee'],
-    unstake: ['Unstake', 'Begin to release staked OPEN'], claim: ['Claim', 'Take what is claimable'],
-    faucet: ['Faucet', 'Ask for test OPEN, on networks that have a faucet'],
+    transfer: ['Transfer', 'send OPEN to another account'], stake: ['Stake', 'lock OPEN to be drawn into the committee'],
+    unstake: ['Unstake', 'begin to release staked OPEN'], claim: ['Claim', 'take what is claimable'],
+    faucet: ['Faucet', 'ask for test OPEN, on networks that have a faucet'],
   };
-  const kind = h('select', { name: 'kind' }, Object.entries(kinds).map(([value, [name, text]]) => h('option', { value }, `${name}: ${text.toLowerCase()}`)));
+  const kind = h('select', { name: 'kind' }, Object.entries(kinds).map(([value, [name, text]]) => h('option', { value }, `${name}: ${text}`)));
   const to = h('input', { name: 'to', maxlength: 128, spellcheck: 'false', autocomplete: 'off', placeholder: '12D3KooW…' });
   const sum = h('input', { name: 'amount', maxlength: 40, inputmode: 'decimal', autocomplete: 'off', placeholder: '1.5' });
   const toField = field('To account', to, { wide: true });

@@ -27,7 +27,7 @@ export function fill(element, ...children) {
 }
 
 export const short = (id) => (id && id.length > 18 ? `${id.slice(0, 8)}…${id.slice(-6)}` : id ?? '–');
-export const idText = (id) => h('code', { title: id }, short(id));
+export const idText = (id) => h('code', { title: id, class: 'id' }, short(id));
 export const count = (n) => (typeof n === 'number' ? n.toLocaleString('en') : '–');
 export const percent = (ppm) => `${(ppm / 10000).toFixed(ppm % 10000 === 0 ? 0 : 2)}%`;
 export const pill = (text, kind = '') => h('span', { class: `pill ${kind}` }, text);
@@ -39,7 +39,7 @@ export function open(text) {
   if (typeof text !== 'string') return '–';
   const [whole, part = ''] = text.split('.');
   const grouped = whole.replace(/\B(?=(\d{3})+(?!\d))/g, ' ');
-  const shown = part.length > 6 ? `${part.slice(0, 6)}…` : part;
+  const shown = part.length > 9 ? `${part.slice(0, 9)}…` : part;
   return shown ? `${grouped}.${shown}` : grouped;
 }
 export const amount = (text) => h('span', { class: 'number', title: `${text} OPEN` }, `${open(text)} OPEN`);

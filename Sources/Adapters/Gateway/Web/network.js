@@ -22,7 +22,7 @@ export async function network(body, frame) {
   const address = h('input', { name: 'address', required: true, maxlength: 512, spellcheck: 'false', autocomplete: 'off', placeholder: '/ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…' });
   const connect = h('button', { type: 'submit' }, 'Connect');
   const connectFault = h('div', { 'aria-live': 'polite' });
-  const form = h('form', {}, field('Address of a peer', address), connectFault, h('div', { class: 'actions' }, connect));
+  const form = h('form', { class: 'apart' }, field('Address of a peer', address), connectFault, h('div', { class: 'actions' }, connect));
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (!await frame.needSession()) return;
@@ -38,7 +38,7 @@ export async function network(body, frame) {
     fill(doctor, checks(report.checks));
   }) }, 'Examine again');
   fill(body, h('h1', {}, 'Network'), reach,
-    h('section', { class: 'card', 'aria-label': 'Connections' }, h('h2', {}, 'Connections'), list, peerFault, h('hr', { hidden: true }), form),
+    h('section', { class: 'card', 'aria-label': 'Connections' }, h('h2', {}, 'Connections'), list, peerFault, form),
     h('section', { class: 'card', 'aria-label': 'Doctor' }, h('h2', {}, 'Doctor'), doctor, h('div', { class: 'actions' }, examine)));
   await update();
   frame.every(5000, () => update().catch(() => {}));
