@@ -14,7 +14,7 @@ import Testing
         try network.run(until: seconds(20), stepsMax: members == 16 ? 30_000 : 60_000) {
             network.heights.allSatisfy { $0 >= 30 }
         }
-        #expect(network.heights.allSatisfy { $0 >= 30 }, "\(network.heights)")
+        #expect(network.heights.allSatisfy { $0 >= 30 }, "\(network.heights) at \(network.now), \(network.steps) steps")
     }
 
     /// Three epochs of twelve batches: hand-overs happen, and views of the epochs do not meet.
