@@ -126,7 +126,7 @@ import Testing
     }
 
     @Test func exponential() {
-        let x = stride(from: Float(-90), through: 89, by: 0.01).map { $0 }
+        let x = stride(from: Float(-90), through: 89, by: 0.05).map { $0 }
         var out = [Float](repeating: 0, count: x.count)
         _ = kernel_exp_sum(InstructionSet.best.code, x, x.count, 0, &out)
         for (value, result) in zip(x, out) {
@@ -178,7 +178,7 @@ import Testing
 
     @Test func halves() {
         // Every finite half survives the way through an int8 scale that is exactly it times 127.
-        for code in stride(from: UInt16(1), to: 0x7bff, by: 7) {
+        for code in stride(from: UInt16(1), to: 0x7bff, by: 61) {
             var value: Float = 0
             withUnsafeBytes(of: code) { kernel_from_f16($0.baseAddress, 1, &value) }
             #expect(value == Float(Float16(bitPattern: code)))

@@ -56,6 +56,7 @@ struct TemplateInterpreter {
         guard let elements = try evaluate(sequence).elements else { throw .evaluation("a for loop over no sequence") }
         var rounds: [[String: TemplateValue]] = []
         for element in elements {
+            try step()
             var scope: [String: TemplateValue] = [:]
             if targets.count == 1 {
                 scope[targets[0]] = element
@@ -74,6 +75,7 @@ struct TemplateInterpreter {
         }
         if rounds.isEmpty { return try run(otherwise) }
         for (index, round) in rounds.enumerated() {
+            try step()
             var scope = round
             func member(_ key: String, _ value: TemplateValue) -> TemplateMember { TemplateMember(key: key, value: value) }
             scope["loop"] = .dictionary([
@@ -99,6 +101,12 @@ struct TemplateInterpreter {
 
     private mutating func evaluate(_ expression: Expression) throws(TemplateFault) -> TemplateValue {
         try step()
+        let value = try compute(expression)
+        guard value.sizeIsBounded else { throw .evaluation("a value grows too large") }
+        return value
+    }
+
+    private mutating func compute(_ expression: Expression) throws(TemplateFault) -> TemplateValue {
         switch expression {
         case .literal(let value): return value
         case .name(let name): return lookUp(name)

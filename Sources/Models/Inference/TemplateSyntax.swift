@@ -9,6 +9,7 @@ package enum TemplateLimit {
     static let depthMax = 64
     static let stepsMax = 1 << 20
     static let outputBytesMax = 16 << 20
+    static let elementsMax = 1 << 17
 }
 
 package enum TemplateFault: Error, Hashable, CustomStringConvertible {

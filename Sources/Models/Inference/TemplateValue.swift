@@ -47,6 +47,15 @@ indirect enum TemplateValue: Hashable, Sendable {
         }
     }
 
+    var sizeIsBounded: Bool {
+        switch self {
+        case .string(let text): text.utf8.count <= TemplateLimit.outputBytesMax
+        case .list(let items): items.count <= TemplateLimit.elementsMax
+        case .dictionary(let members): members.count <= TemplateLimit.elementsMax
+        default: true
+        }
+    }
+
     /// As `{{ }}` prints it.
     var printed: String {
         switch self {
@@ -124,7 +133,9 @@ indirect enum TemplateValue: Hashable, Sendable {
         case ("int", .string(let text)): return .integer(Int(text) ?? 0)
         case ("items", .dictionary(let members)): return .list(members.map { .list([.string($0.key), $0.value]) })
         case ("replace", .string(let text)):
-            guard case .string(let from)? = arguments.first, case .string(let to)? = arguments.dropFirst().first else { break }
+            guard case .string(let from)? = arguments.first, case .string(let to)? = arguments.dropFirst().first,
+                text.utf8.count <= TemplateLimit.outputBytesMax / max(1, to.utf8.count)
+            else { break }
             return .string(text.replacing(from, with: to))
         case ("length", _), ("count", _), ("join", _), ("first", _), ("last", _), ("list", _):
             guard let elements else { break }
@@ -133,7 +144,10 @@ indirect enum TemplateValue: Hashable, Sendable {
             case "first": return elements.first ?? .undefined
             case "last": return elements.last ?? .undefined
             case "list": return .list(elements)
-            default: return .string(elements.map(\.printed).joined(separator: arguments.first?.printed ?? ""))
+            default:
+                let separator = arguments.first?.printed.utf8.count ?? 0
+                guard elements.count <= TemplateLimit.outputBytesMax / max(1, separator) else { break }
+                return .string(elements.map(\.printed).joined(separator: arguments.first?.printed ?? ""))
             }
         default: break
         }

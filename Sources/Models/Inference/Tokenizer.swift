@@ -17,7 +17,8 @@ package struct Tokenizer: Sendable {
     package static let file = "tokenizer.json"
 
     enum Scheme: Hashable, Sendable {
-        case byteLevel(SplitRule, prefixSpace: Bool)
+        /// `composes`: characters are brought to normal form C first.
+        case byteLevel(SplitRule, prefixSpace: Bool, composes: Bool)
         /// Blanks become ▁; the mark is put before the whole text, or before every stretch between added tokens, or nowhere.
         case blankMarks(Marking)
     }
@@ -191,8 +192,9 @@ package struct Tokenizer: Sendable {
 
     private func encodeStretch(_ bytes: ArraySlice<UInt8>, first: Bool, into out: inout [Int32]) {
         switch scheme {
-        case .byteLevel(let rule, let prefixSpace):
-            let spaced = prefixSpace && bytes.first != 0x20 ? [0x20] + bytes : Array(bytes)
+        case .byteLevel(let rule, let prefixSpace, let composes):
+            var spaced = composes ? NormalForm.composed(bytes) : Array(bytes)
+            if prefixSpace, spaced.first != 0x20 { spaced.insert(0x20, at: 0) }
             for word in rule.split(spaced) {
                 let symbols = word.compactMap { byteIDs[Int($0)] }
                 if ignoreMerges, let whole = ids[word.flatMap { Array(String(ByteAlphabet.scalars[Int($0)]).utf8) }] {

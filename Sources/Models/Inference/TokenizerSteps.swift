@@ -12,13 +12,14 @@ enum TokenizerSteps {
     }
 
     static func scheme(_ json: JSONValue, file: String) throws(ModelFault) -> Tokenizer.Scheme {
-        var rule: SplitRule?, byteLevel = false, prefixSpace = false
+        var rule: SplitRule?, byteLevel = false, prefixSpace = false, composes = false
         var marking: Tokenizer.Marking?
         for step in steps(json["normalizer"], "normalizers") {
             switch step["type"]?.text {
             case "Prepend" where step["prepend"]?.text == "▁": marking = .always
             case "Replace" where step["pattern"]?["String"]?.text == " " && step["content"]?.text == "▁":
                 marking = marking ?? Tokenizer.Marking.none
+            case "NFC": composes = true
             case let kind: throw .unsupported(file: file, feature: "normalizer \(kind ?? "without a type")")
             }
         }
@@ -53,8 +54,8 @@ enum TokenizerSteps {
             }
         }
         switch (byteLevel, marking, rule) {
-        case (true, nil, let rule?): return .byteLevel(rule, prefixSpace: prefixSpace)
-        case (false, let marking?, nil): return .blankMarks(marking)
+        case (true, nil, let rule?): return .byteLevel(rule, prefixSpace: prefixSpace, composes: composes)
+        case (false, let marking?, nil) where !composes: return .blankMarks(marking)
         default: throw .unsupported(file: file, feature: "this combination of normalizer and pre-tokenizer")
         }
     }
