@@ -81,7 +81,8 @@ final class TestPeer: Sendable {
 }
 
 @Suite(.serialized) struct SwarmTests {
-    @Test(arguments: ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"]) func connectsAndExchanges(address: String) async throws {
+    @Test(arguments: ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"]) func connectsAndExchanges(address: String) async throws
+    {
         let server = try TestPeer(1)
         let client = try TestPeer(2)
         let connection = try await client.connect(try await server.listen(address))
@@ -99,7 +100,9 @@ final class TestPeer: Sendable {
         #expect(span > .zero)
         client.stop()
         #expect(client.recorder.all.last == .stopped)
-        let reason = try await server.recorder.first { if case .disconnected(_, _, let why, _) = $0 { why } else { nil } }
+        let reason = try await server.recorder.first {
+            if case .disconnected(_, _, let why, _) = $0 { why } else { nil }
+        }
         #expect(reason == .byPeer)
         server.stop()
     }
@@ -160,9 +163,46 @@ final class TestPeer: Sendable {
         let client = try TestPeer(2)
         let address = try await server.listen()
         for tag in 1...5 { _ = try await client.connect(address, tag: UInt64(tag)) }
-        let reason = try await client.recorder.first { if case .disconnected(_, _, let why, _) = $0 { why } else { nil } }
+        let reason = try await client.recorder.first {
+            if case .disconnected(_, _, let why, _) = $0 { why } else { nil }
+        }
         #expect(reason == .requested || reason == .byPeer)
         client.stop()
+        server.stop()
+    }
+
+    /// Sanity, not a benchmark: 32 MiB through one stream with back-pressure, nothing lost, in any build on any machine.
+    @Test func aLongStreamArrivesWhole() async throws {
+        let total = 32 << 20
+        let chunk = [UInt8](repeating: 1, count: 64 * 1024)
+        let server = try TestPeer(1)
+        let address = try await server.listen()
+        let configuration = try testConfiguration(2)
+        let client = try SwarmHandle.start(configuration) { swarm in
+            var sent = 0
+            func fill(_ key: StreamKey) {
+                while sent < total {
+                    sent += chunk.count
+                    guard swarm.send(key, chunk) else { break }
+                }
+                if sent == total { swarm.finishStream(key) }
+            }
+            return { [unowned swarm] event in
+                switch event {
+                case .connected(let id, _, _, _, _): swarm.openStream(id, ["/test/sink/1"], tag: 1)
+                case .streamOpened(let key, _, _, .outbound), .writable(let key): fill(key)
+                default: break
+                }
+            }
+        }
+        client.post { $0.dial(address, tag: 1) }
+        _ = try await server.recorder.first { if case .streamFinished = $0 { true } else { nil } }
+        let received = server.recorder.all.reduce(0) { sum, event in
+            if case .message(_, let bytes) = event { sum + bytes.count } else { sum }
+        }
+        #expect(received == total)
+        client.stop()
+        client.join()
         server.stop()
     }
 }

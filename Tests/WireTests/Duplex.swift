@@ -9,7 +9,9 @@ import Testing
 final class Side {
     var core: Connection
     var effects: [Connection.Effect] = []
+    /// Written and not yet carried: `outgoing[carried...]`.
     var outgoing: [UInt8] = []
+    private var carried = 0
 
     init(_ core: consuming Connection) { self.core = core }
 
@@ -21,6 +23,18 @@ final class Side {
                 effects.append(effect)
             }
         }
+    }
+
+    var waiting: Int { outgoing.count - carried }
+
+    func take(_ count: Int) -> [UInt8] {
+        let piece = Array(outgoing[carried..<carried + count])
+        carried += count
+        if carried == outgoing.count {
+            outgoing = []
+            carried = 0
+        }
+        return piece
     }
 
     var closeReason: CloseReason? {
@@ -88,14 +102,16 @@ final class Duplex {
     }
 
     init(
-        seed: UInt64 = 1, dialer: ConnectionSettings? = nil, listener: ConnectionSettings? = nil, expected: PeerID? = nil
+        seed: UInt64 = 1, dialer: ConnectionSettings? = nil, listener: ConnectionSettings? = nil,
+        expected: PeerID? = nil
     ) throws {
         let start = now
         let dialerSettings = try dialer ?? Self.settings(1)
         let listenerSettings = try listener ?? Self.settings(2)
         self.dialer = Side(
             Connection(
-                role: .dialer, settings: dialerSettings, expectedPeer: expected ?? listenerSettings.identity.publicKey.peerID,
+                role: .dialer, settings: dialerSettings,
+                expectedPeer: expected ?? listenerSettings.identity.publicKey.peerID,
                 remoteAddress: try Multiaddr(text: "/ip4/10.0.0.2/tcp/4001"), entropy: Self.entropy(seed), now: start))
         self.listener = Side(
             Connection(
@@ -112,17 +128,16 @@ final class Duplex {
 
     /// Moves bytes until both wires are empty.
     func pump() {
-        while !dialer.outgoing.isEmpty || !listener.outgoing.isEmpty {
+        while dialer.waiting > 0 || listener.waiting > 0 {
             carry(from: dialer, to: listener, true)
             carry(from: listener, to: dialer, false)
         }
     }
 
     private func carry(from: Side, to: Side, _ isDialer: Bool) {
-        guard !from.outgoing.isEmpty else { return }
-        let count = max(1, min(from.outgoing.count, cut(from.outgoing.count)))
-        var piece = Array(from.outgoing.prefix(count))
-        from.outgoing.removeFirst(count)
+        guard from.waiting > 0 else { return }
+        let count = max(1, min(from.waiting, cut(from.waiting)))
+        var piece = from.take(count)
         meddle(isDialer, &piece)
         now = now + .microseconds(50)
         if reportsWrites { from.handle(.written(count), now: now) }

@@ -144,7 +144,9 @@ import Testing
         var noise = HandshakeState(
             role: .initiator, staticSecret: [UInt8](repeating: 3, count: 32),
             ephemeralSecret: [UInt8](repeating: 4, count: 32))
-        func framed(_ message: [UInt8]) -> [UInt8] { [UInt8(message.count >> 8), UInt8(message.count & 255)] + message }
+        func framed(_ message: [UInt8]) -> [UInt8] {
+            [UInt8(message.count >> 8), UInt8(message.count & 255)] + message
+        }
         let first = framed(try noise.writeMessage([]))
         listener.handle(
             .received(Multistream.line("/multistream/1.0.0") + Multistream.line("/noise") + first), now: .start)
@@ -186,7 +188,9 @@ import Testing
             try verdict { payload(short, key.sign(prefix + $0).bytes) }
                 == .identity(.invalidKey(.wrongLength(expected: 32, got: 3))))
         let small = keyMessage(1, [1] + [UInt8](repeating: 0, count: 31))
-        #expect(try verdict { _ in payload(small, [UInt8](repeating: 0, count: 64)) } == .identity(.invalidKey(.invalidPoint)))
+        #expect(
+            try verdict { _ in payload(small, [UInt8](repeating: 0, count: 64)) }
+                == .identity(.invalidKey(.invalidPoint)))
         let unknown = keyMessage(9, key.publicKey.bytes)
         #expect(try verdict { payload(unknown, key.sign(prefix + $0).bytes) } == .identity(.malformed))
     }

@@ -77,7 +77,8 @@ import Testing
         #expect(fault([Self.frame(.windowUpdate, .syn, 2, 0)]) == .badStreamID(2))
         #expect(fault([open], isDialer: true) == .badStreamID(1))
         #expect(fault([open, open]) == .badStreamID(1))
-        #expect(fault([Self.frame(.windowUpdate, .syn, 5, 0), Self.frame(.windowUpdate, .syn, 3, 0)]) == .badStreamID(3))
+        #expect(
+            fault([Self.frame(.windowUpdate, .syn, 5, 0), Self.frame(.windowUpdate, .syn, 3, 0)]) == .badStreamID(3))
         #expect(fault([Self.frame(.data, [], 1, 1, body: [0])]) == .unknownStream(1))
         #expect(fault([Self.frame(.data, [], 2, 1, body: [0])]) == .unknownStream(2))
         #expect(fault([Self.frame(.data, [], 0, 0)]) == .unknownStream(0))

@@ -8,9 +8,9 @@
 // Writing never stops reading: two peers that both waited for the other to read would wait for ever. What a connection
 // buffers is bounded by its core (`transportBytesMax`, the streams' send buffers, Yamux's control limit).
 
+internal import CUV
 package import Primitives
 package import Wire
-internal import CUV
 
 #if canImport(Glibc)
 internal import Glibc
@@ -152,7 +152,14 @@ package final class Swarm {
     /// From the operating system's generator.
     private static func randomBytes(_ count: Int) -> [UInt8] {
         var generator = SystemRandomNumberGenerator()
-        return (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+        var bytes: [UInt8] = []
+        while bytes.count < count {
+            let word = generator.next()
+            for shift in stride(from: UInt64(0), to: 64, by: 8) {
+                bytes.append(UInt8(truncatingIfNeeded: word >> shift))
+            }
+        }
+        return Array(bytes.prefix(count))
     }
 
     // MARK: Peers
@@ -186,8 +193,11 @@ package final class Swarm {
         link.handle(.open(protocols: protocols, tag: tag))
     }
 
-    package func send(_ stream: StreamKey, _ message: [UInt8]) {
+    /// - Returns: false when as much as the high-water mark waits, or the stream is gone: stop until `writable`.
+    @discardableResult
+    package func send(_ stream: StreamKey, _ message: [UInt8]) -> Bool {
         links[stream.connection]?.handle(.send(stream.stream, message))
+        return sendRoom(stream) > 0
     }
 
     /// What may be sent before the stream's high-water mark, in bytes.

@@ -49,8 +49,11 @@ package final class SwarmHandle: Sendable {
             { argument in
                 guard let argument else { return }
                 let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-                start.swarm.begin(start.boot)
-                start.loop.run()
+                // Timers and sockets refer to the swarm without keeping it: it lives until the loop has ended.
+                withExtendedLifetime(start) {
+                    start.swarm.begin(start.boot)
+                    start.loop.run()
+                }
             }, start.toOpaque())
         guard code == 0 else {
             start.release()

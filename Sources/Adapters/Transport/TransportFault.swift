@@ -1,7 +1,7 @@
 // What can go wrong between us and the operating system, in libuv's words.
 
-package import Primitives
 internal import CUV
+package import Primitives
 
 package enum TransportFault: Error, Hashable, Sendable, CustomStringConvertible {
     /// The operating system refused: `what` we wanted, and its name for the reason ("EADDRINUSE: address already in use").

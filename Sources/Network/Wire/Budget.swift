@@ -1,6 +1,7 @@
 // A token bucket: what a peer may make us do in a burst, and for ever.
 
 internal import Primitives
+
 struct Budget: Sendable {
     private let capacity: UInt64
     private let perSecond: UInt64

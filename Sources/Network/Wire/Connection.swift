@@ -115,7 +115,8 @@ package struct Connection: ~Copyable, Sendable {
         var out: [UInt8] = []
         do {
             var cursor = 0
-            let isDone = try securing.read(inbound, &cursor, messageBytesMax: settings.limits.handshakeMessageBytesMax, &out)
+            let isDone = try securing.read(
+                inbound, &cursor, messageBytesMax: settings.limits.handshakeMessageBytesMax, &out)
             inbound.removeSubrange(0..<cursor)
             guard isDone else {
                 write(out, &effects)
@@ -142,7 +143,8 @@ package struct Connection: ~Copyable, Sendable {
                 return .muxing(muxing)
             }
             var muxed = Muxed(
-                role: role, settings: settings, remoteAddress: remoteAddress, peer: muxing.peer, session: muxing.session,
+                role: role, settings: settings, remoteAddress: remoteAddress, peer: muxing.peer,
+                session: muxing.session,
                 seed: seed, transportBytes: transportBytes, now: now)
             effects.append(.established(muxing.peer))
             muxed.begin(now: now)

@@ -36,7 +36,9 @@ struct Securing: ~Copyable {
     mutating func read(
         _ input: [UInt8], _ cursor: inout Int, messageBytesMax: Int, _ out: inout [UInt8]
     ) throws(CloseReason) -> Bool {
-        do { _ = try negotiation.read(input, &cursor, end: input.count, replies: &out) } catch { throw .negotiation(error) }
+        do { _ = try negotiation.read(input, &cursor, end: input.count, replies: &out) } catch {
+            throw .negotiation(error)
+        }
         guard negotiation.isAgreed else { return false }
         while !noise.isDone {
             if noise.isOurTurn {

@@ -35,7 +35,8 @@ struct Muxed: Sendable {
         self.session = session
         about = settings.about
         yamux = Yamux(
-            isDialer: role == .dialer, limits: settings.limits.yamux, sendLowWaterBytes: Self.sendLowWaterBytes, now: now)
+            isDialer: role == .dialer, limits: settings.limits.yamux, sendLowWaterBytes: Self.sendLowWaterBytes,
+            now: now)
         random = SeededRandom(seed: seed)
         self.transportBytes = transportBytes
         lastUse = now
@@ -257,6 +258,11 @@ struct Muxed: Sendable {
             if out.isEmpty { out.reserveCapacity(min(yamux.bufferedBytes + 256, Self.writeReserveBytes)) }
             let start = session.beginFrame(&out)
             yamux.fill(&out, room: NoiseSession.plaintextBytesMax)
+            guard out.count > start + NoiseSession.lengthBytes else {
+                // Those that stood in line are gone: no frame without content.
+                out.removeSubrange(start...)
+                continue
+            }
             do { try session.seal(&out, frameAt: start) } catch { throw .noise(error) }
         }
         settle()

@@ -46,7 +46,7 @@ extension Muxed {
         else { return abandon(id, .sendBufferExceeded(bytes: waiting)) }
         if use.assembler != nil { yamux.send(id, Varint.encode(UInt64(message.count))) }
         yamux.send(id, message)
-        if waiting > use.limits.sendHighWaterBytes, !muxed.isAboveHighWater {
+        if waiting >= use.limits.sendHighWaterBytes, !muxed.isAboveHighWater {
             yamux.setAboveHighWater(id)
             effects.append(.highWater(StreamID(id)))
         }
@@ -123,7 +123,9 @@ extension Muxed {
         var payload: [UInt8] = []
         while payload.count < PingCall.byteCount {
             let word = random.next()
-            for shift in stride(from: UInt64(0), to: 64, by: 8) { payload.append(UInt8(truncatingIfNeeded: word >> shift)) }
+            for shift in stride(from: UInt64(0), to: 64, by: 8) {
+                payload.append(UInt8(truncatingIfNeeded: word >> shift))
+            }
         }
         let call = PingCall(payload: payload, sent: now)
         guard let id = dial([.ping], purpose: .ping(call), now: now) else { return effects.append(.pinged(nil)) }
