@@ -3,14 +3,14 @@ import Primitives
 import Testing
 
 @Suite struct ChainTests {
-    /// Hundreds of seeded items over fifty batches a seed, good and bad: the money stays, and balances are what histories say.
-    @Test(arguments: [1, 2, 3] as [UInt64]) func moneyIsConserved(seed: UInt64) throws {
+    /// Hundreds of seeded items over thirty batches a seed, good and bad: the money stays, and balances are what histories say.
+    @Test(arguments: [1, 2] as [UInt64]) func moneyIsConserved(seed: UInt64) throws {
         var world = try World()
         var random = SeededRandom(seed: seed)
         let names = ["payer", "other", "server", "b", "c", "ann", "new"]
         var allowances: [(id: AllowanceID, payer: String)] = []
         var refused = 0
-        for _ in 0..<50 {
+        for _ in 0..<30 {
             var offered = BatchContents(next: world.next)
             var nonces: [String: UInt64] = [:]
             for _ in 0..<10 {

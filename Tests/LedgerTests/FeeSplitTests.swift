@@ -15,7 +15,7 @@ import Testing
         let owners = (0..<65).map { World.account("c\($0)") }
         let base = world.receipt(AllowanceID(.zero))
         let tuner = World.account("tuner")
-        for _ in 0..<1000 {
+        for _ in 0..<300 {
             var receipt = base
             let count = random.below(65)
             let weights = (0..<count).map { _ in random.below(1000) + 1 }

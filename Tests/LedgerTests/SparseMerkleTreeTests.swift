@@ -34,7 +34,7 @@ import Testing
         var nodes = Nodes()
         var model: [StateKey: Digest] = [:]
         var root = Digest.zero
-        for round in 0..<120 {
+        for round in 0..<60 {
             var writes: [StateKey: Digest?] = [:]
             for _ in 0..<random.below(8) {
                 let pick = random.below(40)

@@ -13,7 +13,14 @@ struct World {
     var history: [HistoryEntry] = []
     private(set) var committees: [Committee]
 
-    static func key(_ name: String) -> SigningKey {
+    private static let known = Dictionary(
+        uniqueKeysWithValues: [
+            "payer", "other", "server", "faucet", "a", "b", "c", "d", "ann", "bob", "modeller", "tuner", "new",
+        ].map { ($0, derive($0)) })
+
+    static func key(_ name: String) -> SigningKey { known[name] ?? derive(name) }
+
+    private static func derive(_ name: String) -> SigningKey {
         guard let key = try? SigningKey(seed: Digest(sha256: Array("test key \(name)".utf8)).bytes) else {
             preconditionFailure("32 bytes are a seed")
         }
