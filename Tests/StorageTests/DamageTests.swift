@@ -11,7 +11,7 @@ import Testing
     private func fill(_ home: TemporaryHome) throws -> String {
         let store = try Store(home: home.path, schema: schema)
         var random = SeededRandom(seed: 5)
-        for _ in 0..<20 {
+        for _ in 0..<8 {
             try store.write(
                 (0..<50).map { _ in
                     StoreWrite(
@@ -66,7 +66,7 @@ import Testing
         let data = try Data(contentsOf: URL(fileURLWithPath: file))
         var random = SeededRandom(seed: 11)
         var refused = 0
-        for round in 0..<120 {
+        for round in 0..<80 {
             var copy = data
             let page = Int(random.below(UInt64(data.count / 4096)))
             for _ in 0..<3 {
@@ -81,7 +81,7 @@ import Testing
                 if case .damaged = error { refused += 1 } else { Issue.record("round \(round): \(error)") }
             }
         }
-        #expect(refused > 20)
+        #expect(refused > 12)
         try data.write(to: URL(fileURLWithPath: file))
         try open(home)
     }

@@ -202,11 +202,11 @@ private func small() -> StoreConfiguration {
         var model: [[UInt8]: [UInt8]] = [:]
         for _ in 0..<4 {
             let store = try open()
-            for _ in 0..<60 {
+            for _ in 0..<30 {
                 var writes: [StoreWrite] = []
                 for _ in 0..<random.below(8) {
                     let key = random.bytes(1 + Int(random.below(2)))
-                    let value = random.below(4) == 0 ? nil : random.bytes(Int(random.below(6000)))
+                    let value = random.below(4) == 0 ? nil : random.bytes(Int(random.below(1500)))
                     writes.append(StoreWrite(table: "plain", key: key, value: value))
                     model[key] = value
                 }

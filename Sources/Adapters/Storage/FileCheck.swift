@@ -116,7 +116,9 @@ struct FileCheck {
             guard database.entries == 0 else { throw damaged("a table without a root claims entries") }
             return
         }
-        guard (1...Self.depthMax).contains(database.depth) else { throw damaged("a tree \(database.depth) levels deep") }
+        guard (1...Self.depthMax).contains(database.depth) else {
+            throw damaged("a tree \(database.depth) levels deep")
+        }
         let entries = try walk(
             database.root, level: 1, depth: database.depth, isFreeList: isFreeList, isMain: isMain)
         if let entries, entries != database.entries {
@@ -224,7 +226,9 @@ struct FileCheck {
         }
         if isFreeList { try checkFreePages(value, size, page) }
         if flags & NodeFlag.subData != 0 {
-            guard isMain, size == Self.databaseBytes else { throw damaged("page \(page) has a table where none can be") }
+            guard isMain, size == Self.databaseBytes else {
+                throw damaged("page \(page) has a table where none can be")
+            }
             try walkDatabase(try database(value), isFreeList: false, isMain: false)
         }
     }
@@ -232,7 +236,9 @@ struct FileCheck {
     /// A list of free pages: a count, then page numbers in descending order (midl.h).
     private func checkFreePages(_ offset: Int, _ size: Int, _ page: UInt64) throws(StorageFault) {
         let count: UInt64 = try load(offset)
-        guard size >= 8, count < UInt64(size / 8) else { throw damaged("page \(page) has a list of \(count) free pages") }
+        guard size >= 8, count < UInt64(size / 8) else {
+            throw damaged("page \(page) has a list of \(count) free pages")
+        }
         var last = pageCount
         for index in 0..<Int(count) {
             let free: UInt64 = try load(offset + 8 + 8 * index)

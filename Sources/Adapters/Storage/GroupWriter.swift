@@ -173,7 +173,8 @@ final class GroupWriter: @unchecked Sendable {
     }
 
     private func run(
-        _ update: @Sendable (inout WriteTransaction) throws(StorageFault) -> Void, in transaction: inout WriteTransaction
+        _ update: @Sendable (inout WriteTransaction) throws(StorageFault) -> Void,
+        in transaction: inout WriteTransaction
     ) throws(StorageFault) -> Result<Void, StorageFault> {
         var child = try transaction.nested()
         do {
@@ -196,25 +197,27 @@ private final class WriterThread: Sendable {
 
     init(_ writer: GroupWriter) {
         #if os(macOS)
-            var created: pthread_t?
+        var created: pthread_t?
         #else
-            var created = pthread_t()
+        var created = pthread_t()
         #endif
         let context = Unmanaged.passRetained(writer).toOpaque()
-        let code = pthread_create(&created, nil, { context in
-            #if os(macOS)
+        let code = pthread_create(
+            &created, nil,
+            { context in
+                #if os(macOS)
                 let writer = Unmanaged<GroupWriter>.fromOpaque(context).takeRetainedValue()
-            #else
+                #else
                 guard let context else { return nil }
                 let writer = Unmanaged<GroupWriter>.fromOpaque(context).takeRetainedValue()
-            #endif
-            writer.run()
-            return nil
-        }, context)
+                #endif
+                writer.run()
+                return nil
+            }, context)
         #if os(macOS)
-            guard code == 0, let created else { preconditionFailure("no thread for the store's writer: \(code)") }
+        guard code == 0, let created else { preconditionFailure("no thread for the store's writer: \(code)") }
         #else
-            precondition(code == 0, "no thread for the store's writer: \(code)")
+        precondition(code == 0, "no thread for the store's writer: \(code)")
         #endif
         thread = created
     }

@@ -145,9 +145,9 @@ package final class PartialFile: @unchecked Sendable {
 
     /// SEEK_DATA of lseek(2), which the C module does not export.
     #if os(macOS)
-        private static let seekData: Int32 = 4
+    private static let seekData: Int32 = 4
     #else
-        private static let seekData: Int32 = 3
+    private static let seekData: Int32 = 3
     #endif
 
     /// False where the file has a hole; a hole is not worth hashing.
@@ -164,7 +164,8 @@ enum FileBytes {
         let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
             var done = 0
             while done < count {
-                let got = pread(descriptor, buffer.baseAddress.map { $0 + done }, count - done, off_t(offset) + off_t(done))
+                let got = pread(
+                    descriptor, buffer.baseAddress.map { $0 + done }, count - done, off_t(offset) + off_t(done))
                 if got <= 0 {
                     complete = false
                     break

@@ -66,7 +66,8 @@ extension StorageFault: CustomStringConvertible {
         case .closed:
             return "the store is closed"
         case .newerSchema(let path, let found, let supported):
-            return "\(path): written by a newer version (schema \(found), this one knows \(supported)); update openledger"
+            return
+                "\(path): written by a newer version (schema \(found), this one knows \(supported)); update openledger"
         case .noMigration(let path, let from, let to):
             return "\(path): there is no migration from schema \(from) to \(to)"
         case .migrationFailed(let path, let from, let reason):
@@ -87,7 +88,8 @@ extension StorageFault: CustomStringConvertible {
 
 extension StorageFault {
     /// What an LMDB return code means for the person at the home. Zero must have been handled by the caller.
-    static func from(_ code: Int32, _ operation: String, path: String, limitBytes: Int = 0, reserve: UInt64 = 0) -> Self {
+    static func from(_ code: Int32, _ operation: String, path: String, limitBytes: Int = 0, reserve: UInt64 = 0) -> Self
+    {
         switch code {
         case ENOSPC, EDQUOT:
             return .diskFull(path: path, freeBytes: Disk.freeBytes(at: path) ?? 0, reserveBytes: reserve)

@@ -2,9 +2,9 @@
 // k1 = 1.2, b = 0.75, in integers from end to end: two peers with one snapshot give the same passages and the same
 // weights, so that a receipt's attribution can be checked by anybody who holds the rows.
 //
-// Prompt and completion are scored as two collections and added, the prompt's score doubled. Rows that teach the same
-// words (whatever they are asked by) are one passage; the earliest of them in the manifest's order owns it, so copying a
-// row earns nothing.
+// Prompt and completion are scored as two collections and added, the prompt's weighing four times. Words of the
+// question's form count only for rows that share another word with the question: nobody is paid for "what is". Rows that teach the same words (whatever they are asked by) are one passage; the earliest of them in the
+// manifest's order owns it, so copying a row earns nothing.
 
 package import Datanets
 package import Primitives
@@ -15,6 +15,8 @@ package enum RetrievalLimits {
     /// Words of a question that count; the rest is left out.
     package static let queryWordsMax = 256
     package static let rowsMax = 1 << 24
+    /// A passage that scores less than the best one's score divided by this is left out.
+    package static let relevanceDivisor: UInt64 = 4
 }
 
 /// A row that was found.
@@ -27,8 +29,8 @@ package struct Passage: Hashable, Sendable {
 
 package struct RetrievalIndex: Sendable {
     package static let version: UInt64 = 1
-    /// Scores are of weight 2 for the prompt, 1 for the completion.
-    private static let fieldWeights: [UInt64] = [2, 1]
+    /// Of prompt and completion.
+    private static let fieldWeights: [UInt64] = [4, 1]
 
     private struct Collection {
         var totalWords: UInt64 = 0
@@ -85,7 +87,8 @@ package struct RetrievalIndex: Sendable {
         let description = CBOR.map([
             "v": .unsigned(Self.version), "kind": .text("bm25"), "words": .unsigned(Words.version),
             "k1": .array([.unsigned(12), .unsigned(10)]), "b": .array([.unsigned(3), .unsigned(4)]),
-            "fields": .array(Self.fieldWeights.map { .unsigned($0) }), "snapshot": .link(snapshot),
+            "fields": .array(Self.fieldWeights.map { .unsigned($0) }),
+            "cut": .unsigned(RetrievalLimits.relevanceDivisor), "snapshot": .link(snapshot),
             "shards": .array(shards.map { .link($0.shard) }),
         ])
         return CID(.dagCBOR, hashing: description.encoded())
@@ -108,7 +111,8 @@ package struct RetrievalIndex: Sendable {
             top.insert((owner, score), at: place)
             if top.count > wanted { top.removeLast() }
         }
-        return top.map { entry in
+        let least = (top.first?.score ?? 0) / RetrievalLimits.relevanceDivisor
+        return top.filter { $0.score >= least }.map { entry in
             let (shard, index) = locate(Int(entry.owner))
             return Passage(
                 row: RowAddress(shard: shard.shard, index: UInt32(index)), contributor: shard.contributor,
@@ -121,8 +125,11 @@ package struct RetrievalIndex: Sendable {
         var scores = [UInt64](repeating: 0, count: rowCount)
         var counts: [String: UInt64] = [:]
         for word in Words.split(question).prefix(RetrievalLimits.queryWordsMax) { counts[word, default: 0] += 1 }
-        // Addition does not care for the order of the words; sorted all the same, so that nothing does.
-        for word in counts.keys.sorted() {
+        // Content before form; beyond that, addition does not care for the order of the words.
+        let content = counts.keys.filter { !Words.framing.contains($0) }.sorted()
+        let form = counts.keys.filter(Words.framing.contains).sorted()
+        for word in content + form {
+            let isForm = Words.framing.contains(word)
             for field in RowField.allCases {
                 let collection = collections[field.rawValue]
                 guard let documents = collection.documentCounts[word] else { continue }
@@ -132,6 +139,7 @@ package struct RetrievalIndex: Sendable {
                 for (shard, start) in zip(shards, starts) {
                     for posting in shard.postings[field.rawValue][word] ?? [] {
                         let row = Int(posting.row)
+                        if isForm, scores[start + row] == 0 { continue }
                         scores[start + row] += Self.term(
                             idf, count: UInt64(posting.count), length: UInt64(shard.lengths[field.rawValue][row]),
                             collection)

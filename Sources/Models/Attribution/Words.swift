@@ -7,11 +7,18 @@ package enum Words {
     /// Words beyond these are not indexed; a longer word counts by its beginning.
     package static let bytesMax = 64
 
-    /// Only words that say nothing about what is asked. "what", "define" and "kind" stay: they tell rows about the same
-    /// thing apart.
+    /// Words that say nothing at all.
     static let stop: Set<String> = [
-        "a", "an", "and", "as", "at", "be", "by", "for", "from", "in", "it", "its", "of", "on", "or", "that", "the", "to",
+        "a", "an", "and", "as", "at", "be", "by", "for", "from", "in", "it", "its", "of", "on", "or", "that", "the",
+        "to",
         "with",
+    ]
+
+    /// Words of the question's form. They tell rows about one thing apart ("What is …", "What kind of …"), but
+    /// a row that has nothing else in common with the question is no answer to it.
+    static let framing: Set<String> = [
+        "about", "are", "define", "describe", "do", "does", "explain", "how", "is", "kind", "mean", "means", "sentence",
+        "tell", "thing", "use", "was", "were", "what", "which", "who", "why",
     ]
 
     package static func split(_ text: String) -> [String] {

@@ -79,7 +79,9 @@ package struct Contribution: Hashable, Sendable {
     package init(decoding bytes: [UInt8]) throws(CBORFault) {
         let limits = CBORLimits(bytesMax: DatanetLimits.contributionBytesMax, depthMax: 4)
         var fields = try CBORFields(decoding: bytes, "Contribution", limits: limits)
-        guard try fields.unsigned("v") == Self.version else { throw fields.fault("v", "is a version that is not known") }
+        guard try fields.unsigned("v") == Self.version else {
+            throw fields.fault("v", "is a version that is not known")
+        }
         datanet = DatanetID(try fields.digest("datanet"))
         contributor = try fields.account("contributor")
         shards = try fields.links("shards", max: DatanetLimits.shardsPerContributionMax)

@@ -150,7 +150,9 @@ package struct DatanetBook: Sendable {
             if entry.root == known.snapshot { return [] }
             guard entry.revision >= known.manifest.revision else { return [] }
             // Our own manifests are made here: one that comes from outside is an old copy or a second home on one key.
-            guard known.manifest.owner != account else { return [.refused(entry.root, .fork(revision: entry.revision))] }
+            guard known.manifest.owner != account else {
+                return [.refused(entry.root, .fork(revision: entry.revision))]
+            }
         } else if held.count + pulls.count >= DatanetLimits.datanetsMax {
             return [.refused(entry.root, .full(what: "the book of datanets", limit: DatanetLimits.datanetsMax))]
         }

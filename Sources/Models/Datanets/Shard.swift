@@ -49,7 +49,9 @@ package struct Shard: Hashable, Sendable {
     package init(decoding bytes: [UInt8]) throws(CBORFault) {
         var fields = try CBORFields(
             decoding: bytes, "Shard", limits: CBORLimits(bytesMax: DatanetLimits.shardBytesMax, depthMax: 4))
-        guard try fields.unsigned("v") == Self.version else { throw fields.fault("v", "is a version that is not known") }
+        guard try fields.unsigned("v") == Self.version else {
+            throw fields.fault("v", "is a version that is not known")
+        }
         contributor = try fields.account("contributor")
         licence = try fields.text("license", max: DatanetLimits.licenceBytesMax)
         var rows: [Row] = []
@@ -63,5 +65,7 @@ package struct Shard: Hashable, Sendable {
     package var rowLeaves: [[UInt8]] { rows.map { $0.cbor.encoded() } }
 
     /// The row's own licence, or the shard's.
-    package func licence(of index: Int) -> String { rows.indices.contains(index) ? rows[index].licence ?? licence : licence }
+    package func licence(of index: Int) -> String {
+        rows.indices.contains(index) ? rows[index].licence ?? licence : licence
+    }
 }
