@@ -173,6 +173,7 @@ extension Consensus {
     private mutating func enter(_ next: UInt64, now: Instant) {
         view = next
         building = .idle
+        buildAt = now
         enteredAt = now
         armedAt = nil
         repeatAt = now + limits.repeatInterval

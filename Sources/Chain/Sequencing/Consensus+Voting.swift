@@ -132,12 +132,15 @@ extension Consensus {
             guard isVerified(digest) else { break }
             notarize(batch)
         case .header(let parent):
-            let leader = schedule.leader(of: view)
-            guard (try? batch.header.check(follows: parent)) != nil, batch.header.proposer == leader.account,
-                Beacon.isStep(batch.header, after: parent, key: leader.key)
-            else {
-                views[view]?.refused = true
-                return
+            if !batch.isChecked {
+                let leader = schedule.leader(of: view)
+                guard (try? batch.header.check(follows: parent)) != nil, batch.header.proposer == leader.account,
+                    Beacon.isStep(batch.header, after: parent, key: leader.key)
+                else {
+                    views[view]?.refused = true
+                    return
+                }
+                batches[digest]?.isChecked = true
             }
             guard isVerified(digest) else { break }
             notarize(batch)

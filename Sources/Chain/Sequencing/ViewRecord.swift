@@ -101,6 +101,8 @@ struct PendingBatch {
     let proposal: Proposal
     let digest: Digest
     var execution = Execution.unknown
+    /// Its header follows its parent's and takes the leader's step of the beacon.
+    var isChecked = false
     /// The latest view in which it was notarized.
     var notarizedView: UInt64?
 
