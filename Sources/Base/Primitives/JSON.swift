@@ -58,10 +58,10 @@ public indirect enum JSONValue: Hashable, Sendable {
 
     // MARK: Reading
 
-    /// The member of that name; nil when absent or when this is no object.
+    /// The member of that name, byte for byte; nil when absent or when this is no object.
     public subscript(key: String) -> JSONValue? {
         guard case .members(let members) = self else { return nil }
-        return members.first { $0.key == key }?.value
+        return members.first { $0.key.utf8.elementsEqual(key.utf8) }?.value
     }
 
     public var text: String? { if case .string(let text) = self { text } else { nil } }
@@ -212,7 +212,8 @@ private struct JSONParser {
     private mutating func object(depth: Int) throws(JSONFault) -> JSONValue {
         offset += 1
         var members: [JSONMember] = []
-        var seen: Set<String> = []
+        // By bytes: String calls names equal that differ only in how they compose their characters.
+        var seen: Set<[UInt8]> = []
         skipSpace()
         if current == UInt8(ascii: "}") {
             offset += 1
@@ -222,7 +223,7 @@ private struct JSONParser {
             skipSpace()
             guard current == UInt8(ascii: "\"") else { throw fault("a key in double quotes belongs here") }
             let key = try string()
-            guard seen.insert(key).inserted else { throw fault("the key \"\(key.prefix(40))\" stands here twice") }
+            guard seen.insert(Array(key.utf8)).inserted else { throw fault("the key \"\(key.prefix(40))\" stands here twice") }
             skipSpace()
             guard current == UInt8(ascii: ":") else { throw fault("\":\" belongs after a key") }
             offset += 1

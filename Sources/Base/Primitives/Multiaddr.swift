@@ -117,6 +117,7 @@ public struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertible
         }
         guard !components.isEmpty else { throw .malformed("is empty") }
         self.components = components
+        guard self.bytes.count <= Self.bytesMax else { throw .malformed("more than \(Self.bytesMax) bytes") }
     }
 
     private static func component(_ name: String, _ value: String) throws(MultiaddrFault) -> Component {
@@ -228,6 +229,8 @@ enum IPText {
         let halves = String(text).components(separatedBy: "::")
         guard halves.count <= 2, let head = groups(halves[0]) else { return nil }
         guard halves.count == 2 else { return head.count == 16 ? head : nil }
+        // A dotted quad stands at the end only.
+        guard !halves[0].contains(".") else { return nil }
         guard let tail = groups(halves[1]), head.count + tail.count <= 14 else { return nil }
         return head + [UInt8](repeating: 0, count: 16 - head.count - tail.count) + tail
     }
