@@ -45,7 +45,8 @@ import Testing
         ("an integer in two bytes", "1817"), ("an integer in three bytes", "1900ff"), ("in five", "1a0000ffff"),
         ("in nine", "1b00000000ffffffff"), ("a long negative", "3817"), ("a long length of bytes", "580161"),
         ("a long length of text", "780161"), ("a long length of an array", "980100"), ("a long tag", "d9002a4100"),
-        ("keys out of order", "a2616201616101"), ("a longer key first", "a262616101616201"), ("a key twice", "a2616101616102"),
+        ("keys out of order", "a2616201616101"), ("a longer key first", "a262616101616201"),
+        ("a key twice", "a2616101616102"),
     ])
     func notCanonical(what: String, hex: String) {
         #expect(throws: CBORFault.self, "\(what)") { try CBOR.decode(bytes(hex)) }
@@ -59,7 +60,8 @@ import Testing
 
     @Test(arguments: [
         ("a half float", "f90000"), ("a single float", "fa00000000"), ("a double", "fb3ff8000000000000"),
-        ("NaN", "f97e00"), ("undefined", "f7"), ("simple 0", "e0"), ("simple 32", "f820"), ("true in two bytes", "f815"),
+        ("NaN", "f97e00"), ("undefined", "f7"), ("simple 0", "e0"), ("simple 32", "f820"),
+        ("true in two bytes", "f815"),
         ("indefinite bytes", "5f4100ff"), ("indefinite text", "7f6161ff"), ("indefinite array", "9f00ff"),
         ("indefinite map", "bf616100ff"), ("a break alone", "ff"), ("reserved 28", "1c"), ("reserved 30", "3e"),
         ("a map key that is a number", "a10000"), ("a map key that is bytes", "a1416100"), ("tag 0", "c000"),
@@ -74,8 +76,11 @@ import Testing
         #expect(throws: CBORFault.self, "\(what)") { try CBOR.decode(bytes(hex)) }
     }
 
-    @Test(arguments: ["", "18", "19ff", "1a0000", "41", "6261", "81", "a1", "a16161", "d82a", "5b7fffffffffffffff", "9bffffffffffffffff",
-        "bb7fffffffffffffff", "7bffffffffffffffff"])
+    @Test(arguments: [
+        "", "18", "19ff", "1a0000", "41", "6261", "81", "a1", "a16161", "d82a", "5b7fffffffffffffff",
+        "9bffffffffffffffff",
+        "bb7fffffffffffffff", "7bffffffffffffffff",
+    ])
     func cutShort(hex: String) {
         #expect(throws: CBORFault.self) { try CBOR.decode(bytes(hex)) }
     }

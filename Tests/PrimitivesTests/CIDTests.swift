@@ -22,7 +22,8 @@ import Testing
     @Test func namesOfTheField() throws {
         #expect(CID(.dagCBOR, hashing: [0xa0]).text == "bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua")
         #expect(
-            CID(.dagPB, hashing: bytes("0a020801")).text == "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354")
+            CID(.dagPB, hashing: bytes("0a020801")).text
+                == "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354")
     }
 
     @Test func binaryMustReject() throws {
@@ -48,7 +49,8 @@ import Testing
         "", "b", "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn",
         "zb2rhk6GMPQF8p1kqXvhbnCMp2hGfFpHzZn5TgQGYHQtmbT2J",
         "BAFKREIFZJUT3TE2NHYEKKLSS27NH3K72YSCO7Y32KOAO5EEI66WOF36N5E",
-        "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5", "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5f",
+        "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5",
+        "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5f",
         "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e ", "b\u{0}",
     ])
     func textMustReject(text: String) {

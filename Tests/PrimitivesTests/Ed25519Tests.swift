@@ -149,7 +149,9 @@ import Testing
         let other = NetworkID(Digest(sha256: [2]))
         let payload: [UInt8] = [0xa0]
         var seen: Set<[UInt8]> = [signedBytes(.receipt, network: other, payload: payload)]
-        for domain in Domain.allCases { #expect(seen.insert(signedBytes(domain, network: network, payload: payload)).inserted) }
+        for domain in Domain.allCases {
+            #expect(seen.insert(signedBytes(domain, network: network, payload: payload)).inserted)
+        }
         #expect(
             signedBytes(.vote, network: network, payload: payload)
                 == Array("openledger/1/vote\n".utf8) + network.bytes + payload)

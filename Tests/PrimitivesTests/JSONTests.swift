@@ -6,7 +6,8 @@ import Testing
 
 @Suite struct JSONTests {
     @Test(arguments: [
-        "[]", "{}", " [ ] ", "[1,2]", "null", "true", "false", "0", "-0", "-0.0", "1e5", "1E+2", "1e-2", "0e1", "123.456e78",
+        "[]", "{}", " [ ] ", "[1,2]", "null", "true", "false", "0", "-0", "-0.0", "1e5", "1E+2", "1e-2", "0e1",
+        "123.456e78",
         "\"\"", "\"\\u0000\"", "\"\\uD83D\\uDE00\"", "\"\\/\"", "\"\\b\\f\\n\\r\\t\\\"\\\\\"", "\"\u{7f}\"", "\"é😀\"",
         "\"\u{2028}\"", "{\"\":0}", "{\"a\":{\"b\":[null,{}]}}", "\r\n\t [\r\n]", "[[[[[[[[[[[[]]]]]]]]]]]]",
         "[123456789012345678901234567890]", "\"\\uFFFF\"", "{\"é\":1,\"e\u{301}\":2}",
@@ -18,11 +19,16 @@ import Testing
     }
 
     @Test(arguments: [
-        "", " ", "[", "]", "{", "}", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1,,2]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
-        "{'a':1}", "{\"a\" 1}", "{1:1}", "{\"a\":1 \"b\":2}", "{,}", "nul", "nulll", "True", "NaN", "Infinity", "-Infinity", "01", "-01",
-        "1.", ".5", "+1", "--1", "1e", "1e+", "1.e1", "0x1", "1_000", "-", "1 2", "[] []", "\"", "\"abc", "\"\\", "\"\\u12", "\"\\u12G4\"",
-        "\"\\x41\"", "\"\\a\"", "\"\t\"", "\"\n\"", "\"\u{0}\"", "'a'", "// c\n1", "/* c */1", "[1]\u{0}", "\u{feff}[]", "\u{a0}1", "[\u{c}]",
-        "\"\\uD800\"", "\"\\uDC00\"", "\"\\uD800\\n\"", "\"\\uD800\\u0041\"", "\"\\uD83D\\uD83D\"", "\"\\u+123\"", "\"\\u 123\"",
+        "", " ", "[", "]", "{", "}", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1,,2]", "{\"a\"}", "{\"a\":}",
+        "{\"a\":1,}", "{a:1}",
+        "{'a':1}", "{\"a\" 1}", "{1:1}", "{\"a\":1 \"b\":2}", "{,}", "nul", "nulll", "True", "NaN", "Infinity",
+        "-Infinity", "01", "-01",
+        "1.", ".5", "+1", "--1", "1e", "1e+", "1.e1", "0x1", "1_000", "-", "1 2", "[] []", "\"", "\"abc", "\"\\",
+        "\"\\u12", "\"\\u12G4\"",
+        "\"\\x41\"", "\"\\a\"", "\"\t\"", "\"\n\"", "\"\u{0}\"", "'a'", "// c\n1", "/* c */1", "[1]\u{0}", "\u{feff}[]",
+        "\u{a0}1", "[\u{c}]",
+        "\"\\uD800\"", "\"\\uDC00\"", "\"\\uD800\\n\"", "\"\\uD800\\u0041\"", "\"\\uD83D\\uD83D\"", "\"\\u+123\"",
+        "\"\\u 123\"",
         "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "undefined",
     ])
     func refused(text: String) {
@@ -30,7 +36,9 @@ import Testing
     }
 
     /// Overlong, surrogate, truncated and impossible UTF-8; UTF-16.
-    @Test(arguments: ["22c0af22", "22eda08022", "22e28222", "22ff22", "22f490808022", "2280 22", "fffe5b005d00", "5b00"])
+    @Test(arguments: [
+        "22c0af22", "22eda08022", "22e28222", "22ff22", "22f490808022", "2280 22", "fffe5b005d00", "5b00",
+    ])
     func bytesThatAreNotText(hex: String) {
         let content = bytes(hex.filter { $0 != " " })
         #expect(throws: JSONFault.self) { try JSONValue.parse(content) }
@@ -57,13 +65,16 @@ import Testing
         #expect(throws: JSONFault.self) { try JSONValue.parse("[" + deep + "]") }
         #expect(throws: JSONFault.self) { try JSONValue.parse(String(repeating: "[", count: 1_000_000)) }
         #expect(throws: JSONFault.self) { try JSONValue.parse(String(repeating: "{\"\":", count: 100_000)) }
-        #expect(throws: JSONFault.self) { try JSONValue.parse("[0,0,0]", limits: JSONLimits(bytesMax: 100, valuesMax: 3)) }
+        #expect(throws: JSONFault.self) {
+            try JSONValue.parse("[0,0,0]", limits: JSONLimits(bytesMax: 100, valuesMax: 3))
+        }
         #expect(throws: JSONFault.self) { try JSONValue.parse("[0,0,0]", limits: JSONLimits(bytesMax: 6)) }
         #expect(throws: JSONFault.self) { try JSONValue.parse(String(repeating: "1", count: 65)) }
     }
 
     @Test func numbersKeepTheirText() throws {
-        let value = try JSONValue.parse("[9007199254740993, 18446744073709551615, 1e3, 1.5, -0, 1e400, 9223372036854775808]")
+        let value = try JSONValue.parse(
+            "[9007199254740993, 18446744073709551615, 1e3, 1.5, -0, 1e400, 9223372036854775808]")
         let items = try #require(value.items)
         #expect(items[0].integer == 9_007_199_254_740_993)
         #expect(items[1] == .number("18446744073709551615"))

@@ -85,7 +85,8 @@ import Testing
                 let longer = MerkleProof(index: proof.index, count: proof.count, path: proof.path + [.zero])
                 #expect(!longer.verifies(leaf: leaves[index], root: root))
                 if !proof.path.isEmpty {
-                    let shorter = MerkleProof(index: proof.index, count: proof.count, path: Array(proof.path.dropLast()))
+                    let shorter = MerkleProof(
+                        index: proof.index, count: proof.count, path: Array(proof.path.dropLast()))
                     #expect(!shorter.verifies(leaf: leaves[index], root: root))
                 }
                 #expect(try MerkleProof(cbor: CBOR.decode(proof.cbor.encoded())) == proof)

@@ -4,10 +4,11 @@ import Primitives
 import Testing
 
 @Suite struct VarintTests {
-    @Test(arguments: [
-        (0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (255, "ff01"), (300, "ac02"), (16384, "808001"),
-        (0x7fff_ffff_ffff_ffff, "ffffffffffffffff7f"),
-    ] as [(UInt64, String)])
+    @Test(
+        arguments: [
+            (0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (255, "ff01"), (300, "ac02"), (16384, "808001"),
+            (0x7fff_ffff_ffff_ffff, "ffffffffffffffff7f"),
+        ] as [(UInt64, String)])
     func foreignVectors(value: UInt64, hex: String) throws {
         #expect(Hex.encode(Varint.encode(value)) == hex)
         let (decoded, length) = try Varint.decode(bytes(hex))

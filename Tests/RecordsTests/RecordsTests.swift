@@ -43,7 +43,8 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
 
     @Test func boundsOfAnEntry() throws {
         var entry = CatalogEntry(
-            kind: .model, name: String(repeating: "n", count: FolderManifest.nameBytesMax), root: CID(.raw, hashing: []),
+            kind: .model, name: String(repeating: "n", count: FolderManifest.nameBytesMax),
+            root: CID(.raw, hashing: []),
             owner: try key(1).publicKey.account, revision: .max, totalBytes: 1 << 48)
         #expect(try CatalogEntry(decoding: entry.encoded()) == entry)
         entry.name += "n"
@@ -55,7 +56,9 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
 }
 
 @Suite struct FolderManifestTests {
-    static func file(_ name: String) -> FolderFile { FolderFile(name: name, root: CID(.dagPB, hashing: Array(name.utf8)), bytes: 5) }
+    static func file(_ name: String) -> FolderFile {
+        FolderFile(name: name, root: CID(.dagPB, hashing: Array(name.utf8)), bytes: 5)
+    }
 
     @Test func formOfAManifest() throws {
         let manifest = FolderManifest(
@@ -79,7 +82,10 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
     }
 
     /// A name from a stranger becomes a path on this disk.
-    @Test(arguments: ["", ".", "..", ".hidden", "a/b", "/etc/passwd", "..\\x", "a\\b", "a b", "a\u{0}b", "a\nb", "é", String(repeating: "a", count: 129)])
+    @Test(arguments: [
+        "", ".", "..", ".hidden", "a/b", "/etc/passwd", "..\\x", "a\\b", "a b", "a\u{0}b", "a\nb", "é",
+        String(repeating: "a", count: 129),
+    ])
     func namesThatAreNoFileNames(name: String) {
         #expect(!FolderFile.isPlain(name))
         let manifest = FolderManifest(kind: .model, name: "m", base: nil, files: [Self.file(name)])
@@ -90,7 +96,10 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
         func encoding(_ names: [String]) -> [UInt8] {
             CBOR.map([
                 "v": .unsigned(1), "kind": .text("model"), "name": .text("m"),
-                "files": .array(names.map { .map(["name": .text($0), "root": .link(CID(.raw, hashing: [])), "bytes": .unsigned(1)]) }),
+                "files": .array(
+                    names.map {
+                        .map(["name": .text($0), "root": .link(CID(.raw, hashing: [])), "bytes": .unsigned(1)])
+                    }),
             ]).encoded()
         }
         #expect(try FolderManifest(decoding: encoding(["a", "b"])).files.count == 2)
@@ -114,7 +123,9 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
         return ServingAdvert(
             server: server.account, peer: server.peerID,
             models: [
-                ServedModel(model: CID(.dagCBOR, hashing: [1]), name: "starter", precision: "f32", adapters: [CID(.dagCBOR, hashing: [2])])
+                ServedModel(
+                    model: CID(.dagCBOR, hashing: [1]), name: "starter", precision: "f32",
+                    adapters: [CID(.dagCBOR, hashing: [2])])
             ],
             datanets: [Digest(sha256: [3])], pricePerRequest: .zero, pricePerPromptToken: Amount(baseUnits: 1_000),
             pricePerAnswerToken: Amount(baseUnits: .max), queued: 2, issued: WallTime(milliseconds: -5),
@@ -123,7 +134,9 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
 
     @Test func formOfAnAdvert() throws {
         let advert = try Self.advert()
-        try holdsToItsForm(advert, advert.encoded(), bytesMax: ServingAdvert.bytesMax) { try ServingAdvert(decoding: $0) }
+        try holdsToItsForm(advert, advert.encoded(), bytesMax: ServingAdvert.bytesMax) {
+            try ServingAdvert(decoding: $0)
+        }
     }
 
     @Test func tooManyModels() throws {
@@ -145,7 +158,8 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
         let envelope = SignedEnvelope(payload, by: secret, domain: .catalog, network: Self.network)
         let encoding = envelope.encoded()
         #expect(encoding.count <= payload.count + SignedEnvelope.overheadBytesMax)
-        #expect(try SignedEnvelope.open(encoding, domain: .catalog, network: Self.network, payloadBytesMax: 4) == envelope)
+        #expect(
+            try SignedEnvelope.open(encoding, domain: .catalog, network: Self.network, payloadBytesMax: 4) == envelope)
         #expect(throws: EnvelopeFault.badSignature(signer: secret.publicKey)) {
             try SignedEnvelope.open(encoding, domain: .advert, network: Self.network, payloadBytesMax: 4)
         }

@@ -53,7 +53,8 @@ struct APIClient: Sendable {
         try await lines(response) { bytes in
             let value = try parse(bytes)
             if value["event"]?.text == "error" {
-                throw CommandFault(api: value["error"] ?? .null, requestID: response.headers.first(name: "x-request-id"))
+                throw CommandFault(
+                    api: value["error"] ?? .null, requestID: response.headers.first(name: "x-request-id"))
             }
             finished = value["event"]?.text == "done"
             try each(value)
@@ -84,7 +85,8 @@ struct APIClient: Sendable {
 
     /// Sends, and throws the fault that the answer's status and body name.
     private func send(
-        _ method: HTTPMethod, _ path: String, _ query: KeyValuePairs<String, String?>, _ content: Content?, seconds: Int64
+        _ method: HTTPMethod, _ path: String, _ query: KeyValuePairs<String, String?>, _ content: Content?,
+        seconds: Int64
     ) async throws -> HTTPClientResponse {
         var allowed = CharacterSet.alphanumerics
         allowed.insert(charactersIn: "-._~")
@@ -105,12 +107,15 @@ struct APIClient: Sendable {
         do {
             response = try await http.execute(request, timeout: .seconds(seconds))
         } catch {
-            throw CommandFault(.unreachable, "the peer at \(socketPath) does not answer (\(error)); look at: openledger doctor")
+            throw CommandFault(
+                .unreachable, "the peer at \(socketPath) does not answer (\(error)); look at: openledger doctor")
         }
         guard response.status.code < 400 else {
             let requestID = response.headers.first(name: "x-request-id")
             let body = try await collect(response)
-            if let error = (try? JSONValue.parse(body))?["error"] { throw CommandFault(api: error, requestID: requestID) }
+            if let error = (try? JSONValue.parse(body))?["error"] {
+                throw CommandFault(api: error, requestID: requestID)
+            }
             throw CommandFault(.failed, "the peer answered \(response.status.code) without saying why")
         }
         return response
@@ -128,7 +133,9 @@ struct APIClient: Sendable {
         var pending: [UInt8] = []
         do {
             for try await buffer in response.body {
-                for part in buffer.readableBytesView.split(separator: 0x0a, omittingEmptySubsequences: false).enumerated() {
+                for part in buffer.readableBytesView.split(separator: 0x0a, omittingEmptySubsequences: false)
+                    .enumerated()
+                {
                     if part.offset > 0 {
                         let line = pending
                         pending.removeAll(keepingCapacity: true)

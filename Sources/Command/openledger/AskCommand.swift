@@ -19,7 +19,8 @@ struct AskCommand: NodeCommand {
     @Option(help: "At most this many tokens.") var maxTokens: Int?
     @Option(help: "0 always takes the likeliest token.") var temperature: Double?
     @Option(help: "The same seed gives the same answer.") var seed: UInt64?
-    @Option(help: ArgumentHelp("The most that the answer may cost, in OPEN.", valueName: "amount")) var maxPrice: String?
+    @Option(help: ArgumentHelp("The most that the answer may cost, in OPEN.", valueName: "amount")) var maxPrice:
+        String?
 
     func validate() throws {
         if text.isEmpty { throw ValidationError("there is nothing to ask: the text is empty") }

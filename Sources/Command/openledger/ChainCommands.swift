@@ -19,7 +19,8 @@ struct BatchCommand: AsyncParsableCommand {
                     let certificate = one["certificate"] ?? .null
                     table.add(
                         one.shown("height"), moment(one["time_ms"]), one.shown("receipts"), one.shown("transactions"),
-                        one.shown("fees"), "\(certificate.shown("seats"))/\(certificate.shown("of"))", short(one.shown("builder")))
+                        one.shown("fees"), "\(certificate.shown("seats"))/\(certificate.shown("of"))",
+                        short(one.shown("builder")))
                 }
                 return table.text + page.more(value)
             }
@@ -91,7 +92,8 @@ struct AccountCommand: AsyncParsableCommand {
 
         func validate() throws {
             guard let parsed = Amount(text: amount), parsed > .zero else {
-                throw ValidationError("\(amount) is no amount above zero; write OPEN with at most 18 decimals, as in 1.5")
+                throw ValidationError(
+                    "\(amount) is no amount above zero; write OPEN with at most 18 decimals, as in 1.5")
             }
         }
     }
@@ -111,7 +113,7 @@ struct AccountCommand: AsyncParsableCommand {
             default: "\(value.shown("state")): transaction \(value.shown("transaction"))"
             }
         }
-        if value["state"]?.text == "refused" { throw Verdict(status: .refused) }
+        if value["state"]?.text == "refused" { throw Ending(status: .refused) }
     }
 
     struct Transfer: NodeCommand {
@@ -137,7 +139,8 @@ struct AccountCommand: AsyncParsableCommand {
 
     struct Stake: NodeCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Stake OPEN, to be a candidate for the committee.", discussion: "EXAMPLE\n  openledger account stake 100")
+            abstract: "Stake OPEN, to be a candidate for the committee.",
+            discussion: "EXAMPLE\n  openledger account stake 100")
         @OptionGroup var global: GlobalOptions
         @OptionGroup var sum: Sum
 
@@ -188,7 +191,8 @@ struct AccountCommand: AsyncParsableCommand {
 
     struct History: NodeCommand {
         static let configuration = CommandConfiguration(
-            abstract: "List what moved an account's balance, and why.", discussion: "EXAMPLE\n  openledger account history")
+            abstract: "List what moved an account's balance, and why.",
+            discussion: "EXAMPLE\n  openledger account history")
         @OptionGroup var global: GlobalOptions
         @OptionGroup var page: Page
         @Argument(help: "An account (default: this peer's).") var account = "me"
@@ -221,8 +225,11 @@ struct CommitteeCommand: AsyncParsableCommand {
             let value = try await node.get("committee")
             output.result(value) {
                 var table = Table("PEER", "SEATS", "STAKE")
-                for seat in value.list("seats") { table.add(seat.shown("peer"), seat.shown("seats"), seat.shown("stake")) }
-                return "Epoch \(value.shown("epoch")), quorum \(value.shown("quorum")) of \(value.shown("total_seats")) seats,"
+                for seat in value.list("seats") {
+                    table.add(seat.shown("peer"), seat.shown("seats"), seat.shown("stake"))
+                }
+                return
+                    "Epoch \(value.shown("epoch")), quorum \(value.shown("quorum")) of \(value.shown("total_seats")) seats,"
                     + " next epoch at height \(value.shown("next_epoch_height"))\n" + table.text
             }
         }

@@ -52,7 +52,9 @@ struct CommandFault: Error, Sendable {
     var json: JSONValue {
         .object([
             "error": api
-                ?? .object(["message": .string(message), "type": .string("command_error"), "param": .null, "code": .null])
+                ?? .object([
+                    "message": .string(message), "type": .string("command_error"), "param": .null, "code": .null,
+                ])
         ])
     }
 }

@@ -21,7 +21,8 @@ enum Connection {
         } else if mayOpenHome {
             try await peerHost.offline(home: home) { try await withClient($0, body) }
         } else {
-            throw CommandFault(.unreachable, "no peer is running on \(home); start it with: openledger up --home \(home)")
+            throw CommandFault(
+                .unreachable, "no peer is running on \(home); start it with: openledger up --home \(home)")
         }
     }
 

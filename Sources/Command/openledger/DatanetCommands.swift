@@ -74,7 +74,8 @@ struct DatanetCommand: AsyncParsableCommand {
         func perform(_ node: APIClient, _ output: Output) async throws {
             let rows = try readFile(absolutePath(file), bytesMax: DatanetCommand.rowsBytesMax)
             let value = try await node.upload(
-                APIClient.path("datanets", name) + "/rows", ["file": URL(fileURLWithPath: file).lastPathComponent, "license": license],
+                APIClient.path("datanets", name) + "/rows",
+                ["file": URL(fileURLWithPath: file).lastPathComponent, "license": license],
                 type: "application/x-ndjson", rows)
             output.result(value) {
                 "\(value.shown("rows")) rows added, \(value.shown("duplicates")) duplicates left out; \(value.shown("state"))"
@@ -95,7 +96,8 @@ struct DatanetCommand: AsyncParsableCommand {
                 var table = Table("NAME", "ROWS", "SIZE", "HELD", "ACCESS", "LICENCE", "SUMMARY")
                 for one in value.list("datanets") {
                     table.add(
-                        one.shown("name"), one.shown("rows"), byteCount(one["bytes"]), one.shown("held"), one.shown("access"),
+                        one.shown("name"), one.shown("rows"), byteCount(one["bytes"]), one.shown("held"),
+                        one.shown("access"),
                         one.shown("license"), one.shown("summary"))
                 }
                 return table.text + page.more(value)
@@ -105,7 +107,8 @@ struct DatanetCommand: AsyncParsableCommand {
 
     struct Show: NodeCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Show one datanet and who contributed to it.", discussion: "EXAMPLE\n  openledger datanet show food")
+            abstract: "Show one datanet and who contributed to it.",
+            discussion: "EXAMPLE\n  openledger datanet show food")
         @OptionGroup var global: GlobalOptions
         @Argument(help: "Name or id.") var name: String
 
@@ -117,7 +120,8 @@ struct DatanetCommand: AsyncParsableCommand {
 
     struct Preview: NodeCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Read rows before using them.", discussion: "EXAMPLE\n  openledger datanet preview food --limit 5")
+            abstract: "Read rows before using them.", discussion: "EXAMPLE\n  openledger datanet preview food --limit 5"
+        )
         @OptionGroup var global: GlobalOptions
         @OptionGroup var page: Page
         @Argument(help: "Name or id.") var name: String
@@ -127,7 +131,8 @@ struct DatanetCommand: AsyncParsableCommand {
             output.result(value) {
                 let rows = value.list("rows").map { row in
                     let content = row["text"]?.text ?? "\(row.shown("prompt")) → \(row.shown("completion"))"
-                    return "\(row.shown("index"))  \(content)\n   \(short(row.shown("contributor"))), \(row.shown("license"))"
+                    return
+                        "\(row.shown("index"))  \(content)\n   \(short(row.shown("contributor"))), \(row.shown("license"))"
                 }
                 return rows.joined(separator: "\n") + "\n\(value.shown("total")) rows in all" + page.more(value)
             }
@@ -137,7 +142,8 @@ struct DatanetCommand: AsyncParsableCommand {
     struct Validate: NodeCommand {
         static let configuration = CommandConfiguration(
             abstract: "Check a JSONL file against a datanet without writing anything.",
-            discussion: "EXAMPLE\n  openledger datanet validate recipes soups.jsonl\n\nExit code 4 when a row is at fault.")
+            discussion:
+                "EXAMPLE\n  openledger datanet validate recipes soups.jsonl\n\nExit code 4 when a row is at fault.")
         @OptionGroup var global: GlobalOptions
         @Argument var name: String
         @Argument(help: "JSONL") var file: String
@@ -153,13 +159,14 @@ struct DatanetCommand: AsyncParsableCommand {
                 return (faults + ["\(verdict): \(value.shown("rows")) rows, \(value.shown("duplicates")) duplicates"])
                     .joined(separator: "\n")
             }
-            if value["valid"]?.flag != true { throw Verdict(status: .refused) }
+            if value["valid"]?.flag != true { throw Ending(status: .refused) }
         }
     }
 
     struct Contributions: NodeCommand {
         static let configuration = CommandConfiguration(
-            abstract: "List contributions and their state.", discussion: "EXAMPLE\n  openledger datanet contributions recipes")
+            abstract: "List contributions and their state.",
+            discussion: "EXAMPLE\n  openledger datanet contributions recipes")
         @OptionGroup var global: GlobalOptions
         @Argument(help: "Name or id.") var name: String
 
@@ -179,7 +186,8 @@ struct DatanetCommand: AsyncParsableCommand {
 
     struct Approve: NodeCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Accept a pending contribution.", discussion: "EXAMPLE\n  openledger datanet approve recipes bafy…")
+            abstract: "Accept a pending contribution.",
+            discussion: "EXAMPLE\n  openledger datanet approve recipes bafy…")
         @OptionGroup var global: GlobalOptions
         @Argument var name: String
         @Argument var contribution: String
@@ -224,7 +232,9 @@ struct DatanetCommand: AsyncParsableCommand {
             let rows = Lines()
             try await node.rows(path) { rows.add($0) }
             try writeFile(target, rows.bytes, overwrite: false)
-            output.result(.object(["file": .string(target), "rows": .integer(rows.count)])) { "\(rows.count) rows in \(target)" }
+            output.result(.object(["file": .string(target), "rows": .integer(rows.count)])) {
+                "\(rows.count) rows in \(target)"
+            }
         }
 
         private final class Lines {

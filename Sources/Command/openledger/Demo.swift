@@ -63,7 +63,9 @@ final class Demo: @unchecked Sendable {
         holds = true
         let seconds = Date().timeIntervalSince(began)
         output.event(
-            .object(["event": .string("done"), "ok": .bool(true), "steps": .integer(steps), "seconds": Self.seconds(seconds)])
+            .object([
+                "event": .string("done"), "ok": .bool(true), "steps": .integer(steps), "seconds": Self.seconds(seconds),
+            ])
         ) { "All \(steps) steps hold, in \(oneDecimal(seconds)) s." }
     }
 
@@ -74,7 +76,9 @@ final class Demo: @unchecked Sendable {
         try await devnet.start()
         let statuses = try await devnet.waitUntilReady(connections: devnet.plan.members.count - 1)
         for status in statuses {
-            try expect(status["network"]?["genesis"]?.text == devnet.plan.genesis, "every peer is on genesis \(devnet.plan.genesis)")
+            try expect(
+                status["network"]?["genesis"]?.text == devnet.plan.genesis,
+                "every peer is on genesis \(devnet.plan.genesis)")
         }
         pass(["peers": .strings(devnet.plan.members.map(\.peer)), "genesis": .string(devnet.plan.genesis)])
     }
@@ -89,29 +93,40 @@ final class Demo: @unchecked Sendable {
 
     private func createDatanet() async throws -> Rows {
         begin("datanet created")
-        let source = try await call(ada) { try await $0.get("datanets") }.list("datanets").first { $0.shown("held") == "full" }
+        let source = try await call(ada) { try await $0.get("datanets") }.list("datanets").first {
+            $0.shown("held") == "full"
+        }
         guard let name = source?["name"]?.text else { throw Broken(message: "peer 0 holds no starter datanet") }
         let page = try await call(ada) { try await $0.get(APIClient.path("datanets", name) + "/rows", ["limit": "60"]) }
         let lines = page.list("rows").map { row in
             JSONValue.present([
-                "prompt": row["prompt"], "completion": row["completion"], "source": row["source"], "license": row["license"],
+                "prompt": row["prompt"], "completion": row["completion"], "source": row["source"],
+                "license": row["license"],
             ]).serialized() + [0x0a]
         }
         try expect(lines.count >= 8, "the starter datanet \(name) has rows to begin with")
-        guard let prompt = page.list("rows").last?["prompt"]?.text else { throw Broken(message: "a starter row has no prompt") }
+        guard let prompt = page.list("rows").last?["prompt"]?.text else {
+            throw Broken(message: "a starter row has no prompt")
+        }
         let half = lines.count / 2
         var rows = Rows(
-            created: lines[..<half].flatMap(\.self), added: lines[half...].flatMap(\.self), count: lines.count, question: prompt)
+            created: lines[..<half].flatMap(\.self), added: lines[half...].flatMap(\.self), count: lines.count,
+            question: prompt)
         let datanet = datanet
         let made = try await call(ben) {
             try await $0.post(
                 "datanets",
-                .object(["name": .string(datanet), "summary": .string("Rows of two contributors"), "tags": .strings(["demo"]), "license": .string("WordNet"), "access": .string("open")]))
+                .object([
+                    "name": .string(datanet), "summary": .string("Rows of two contributors"),
+                    "tags": .strings(["demo"]), "license": .string("WordNet"), "access": .string("open"),
+                ]))
         }
         rows.id = made.shown("id")
         let created = rows.created
         let added = try await call(ben) {
-            try await $0.upload(APIClient.path("datanets", datanet) + "/rows", ["file": "created.jsonl"], type: "application/x-ndjson", created)
+            try await $0.upload(
+                APIClient.path("datanets", datanet) + "/rows", ["file": "created.jsonl"], type: "application/x-ndjson",
+                created)
         }
         try expect(added["rows"]?.integer == half, "\(half) rows were taken; the answer is \(added.serializedText)")
         pass(["datanet": .string(rows.id), "rows": .integer(half), "by": .string(devnet.plan.members[ben].peer)])
@@ -123,7 +138,9 @@ final class Demo: @unchecked Sendable {
         try await pull(cleo, "datanets", rows.id, key: "datanet")
         let added = rows.added
         _ = try await call(cleo) {
-            try await $0.upload(APIClient.path("datanets", rows.id) + "/rows", ["file": "added.jsonl"], type: "application/x-ndjson", added)
+            try await $0.upload(
+                APIClient.path("datanets", rows.id) + "/rows", ["file": "added.jsonl"], type: "application/x-ndjson",
+                added)
         }
         // The owner hears of the contribution by gossip and takes it in.
         let seen = try await until(ben, "the owner sees \(rows.count) rows of two contributors") {
@@ -132,7 +149,10 @@ final class Demo: @unchecked Sendable {
         }
         let ppm = seen.list("contributors").reduce(0) { $0 + ($1["ppm"]?.integer ?? 0) }
         try expect(ppm == 1_000_000, "the contributors' shares add up to 1000000 ppm; they are \(ppm)")
-        pass(["rows": .integer(rows.count), "by": .string(devnet.plan.members[cleo].peer), "snapshot": seen["snapshot"] ?? .null])
+        pass([
+            "rows": .integer(rows.count), "by": .string(devnet.plan.members[cleo].peer),
+            "snapshot": seen["snapshot"] ?? .null,
+        ])
     }
 
     private func pullShards(_ rows: Rows) async throws {
@@ -163,7 +183,10 @@ final class Demo: @unchecked Sendable {
             let held = try await call(ben) { try await $0.get(APIClient.path(kind, id)) }
             try expect(held["held"]?.text == "full" && held["id"] == object["id"], "peer 1 holds \(id) completely")
         }
-        pass(["model": model["id"] ?? .null, "adapter": adapter["id"] ?? .null, "by": .string(devnet.plan.members[ben].peer)])
+        pass([
+            "model": model["id"] ?? .null, "adapter": adapter["id"] ?? .null,
+            "by": .string(devnet.plan.members[ben].peer),
+        ])
         return "\(model.shown("name")):\(adapter.shown("name"))"
     }
 
@@ -189,7 +212,8 @@ final class Demo: @unchecked Sendable {
         begin(step)
         let heard = Heard()
         let body = JSONValue.object([
-            "prompt": .string(question), "model": .string(model), "datanet": .string(datanet), "max_tokens": .integer(32),
+            "prompt": .string(question), "model": .string(model), "datanet": .string(datanet),
+            "max_tokens": .integer(32),
             "temperature": .integer(0),
         ])
         try await call(dan) { try await $0.stream("ask", body) { heard.take($0) } }
@@ -198,10 +222,12 @@ final class Demo: @unchecked Sendable {
         try expect(served["peer"]?.text != gone, "another than the dead peer answers")
         try expect(!heard.text.isEmpty, "the answer has text")
         let ppm = heard.sources.reduce(0) { $0 + ($1["ppm"]?.integer ?? 0) }
-        try expect(!heard.sources.isEmpty && ppm == 1_000_000, "the sources' weights add up to 1000000 ppm; they are \(ppm)")
+        try expect(
+            !heard.sources.isEmpty && ppm == 1_000_000, "the sources' weights add up to 1000000 ppm; they are \(ppm)")
         let contributors = [devnet.plan.members[ben].peer, devnet.plan.members[cleo].peer]
         for source in heard.sources {
-            try expect(contributors.contains(source.shown("contributor")), "each source names one of the two contributors")
+            try expect(
+                contributors.contains(source.shown("contributor")), "each source names one of the two contributors")
         }
         guard let receipt = heard.receipt["id"]?.text else { throw Broken(message: "the answer has no receipt") }
         pass([
@@ -216,10 +242,14 @@ final class Demo: @unchecked Sendable {
         begin("receipt in a certified batch")
         let shown = try await until(dan, "receipt \(receipt) is in a batch") {
             let value = try await $0.get(APIClient.path("receipts", receipt))
-            if value["state"]?.text == "refused" { throw Broken(message: "the receipt was refused: \(value.shown("refusal"))") }
+            if value["state"]?.text == "refused" {
+                throw Broken(message: "the receipt was refused: \(value.shown("refusal"))")
+            }
             return value["state"]?.text == "batched" ? value : nil
         }
-        guard let height = shown["batch"]?.integer else { throw Broken(message: "a batched receipt has no batch number") }
+        guard let height = shown["batch"]?.integer else {
+            throw Broken(message: "a batched receipt has no batch number")
+        }
         let batch = try await call(dan) { try await $0.get("batches/\(height)") }
         let certificate = batch["certificate"] ?? .null
         let seats = certificate["seats"]?.integer ?? 0
@@ -237,7 +267,9 @@ final class Demo: @unchecked Sendable {
         begin("money conserved")
         let after = try await call(dan) { try await $0.get("accounts/me") }
         let shown = try await call(dan) { try await $0.get(APIClient.path("receipts", receipt)) }
-        guard let cost = shown.amount("cost"), cost > .zero else { throw Broken(message: "the receipt has a cost above zero") }
+        guard let cost = shown.amount("cost"), cost > .zero else {
+            throw Broken(message: "the receipt has a cost above zero")
+        }
         let shares = try (shown["shares"]?.memberList ?? []).reduce(Amount.zero) { sum, share in
             guard let amount = share.value.text.flatMap({ Amount(text: $0) }) else {
                 throw Broken(message: "share \(share.key) is an amount")
@@ -248,7 +280,10 @@ final class Demo: @unchecked Sendable {
         let spent = try Self.total(before).subtracting(try Self.total(after))
         try expect(spent >= cost, "the payer is poorer by at least the cost; \(spent.text) and \(cost.text)")
         let supply = try await supply()
-        pass(["payer": after["balance"] ?? .null, "cost": .string(cost.text), "shares": shown["shares"] ?? .null, "supply": supply])
+        pass([
+            "payer": after["balance"] ?? .null, "cost": .string(cost.text), "shares": shown["shares"] ?? .null,
+            "supply": supply,
+        ])
     }
 
     private func verifyOffline(_ receipt: String) async throws {
@@ -264,7 +299,9 @@ final class Demo: @unchecked Sendable {
         try expect(good.code == 0, "the bundle verifies; exit code \(good.code): \(good.text)")
         let bad = try Self.runSelf(["receipt", "verify", damaged, "--json"])
         try expect(bad.code == 4, "a bundle with one flipped bit is refused; exit code \(bad.code)")
-        pass(["receipt": .string(receipt), "bytes": .integer(size), "verdict": (try? JSONValue.parse(good.text)) ?? .null])
+        pass([
+            "receipt": .string(receipt), "bytes": .integer(size), "verdict": (try? JSONValue.parse(good.text)) ?? .null,
+        ])
     }
 
     private func killOne(servedBy peer: String) async throws -> String {
@@ -283,7 +320,8 @@ final class Demo: @unchecked Sendable {
         let supply = try await call(dan) { try await $0.get("supply") }
         let parts = ["free", "locked", "staked", "treasury", "bridged", "burned"]
         let sum = try parts.reduce(Amount.zero) { try $0.adding(supply.amount($1) ?? .zero) }
-        try expect(sum == supply.amount("genesis"), "the parts of the supply add up to the genesis; \(supply.serializedText)")
+        try expect(
+            sum == supply.amount("genesis"), "the parts of the supply add up to the genesis; \(supply.serializedText)")
         return supply
     }
 
@@ -299,7 +337,8 @@ final class Demo: @unchecked Sendable {
     }
 
     private func until<T: Sendable>(
-        _ index: Int, _ what: String, within seconds: Double = 30, _ ask: @escaping @Sendable (APIClient) async throws -> T?
+        _ index: Int, _ what: String, within seconds: Double = 30,
+        _ ask: @escaping @Sendable (APIClient) async throws -> T?
     ) async throws -> T {
         let socket = devnet.socket(index)
         return try await eventually(within: seconds, what) { try await Connection.withClient(socket, ask) }
@@ -320,7 +359,9 @@ final class Demo: @unchecked Sendable {
     }
 
     static func runSelf(_ arguments: [String]) throws -> (code: Int32, text: String) {
-        guard let binary = Bundle.main.executablePath else { throw Broken(message: "this program cannot find its own file") }
+        guard let binary = Bundle.main.executablePath else {
+            throw Broken(message: "this program cannot find its own file")
+        }
         let process = Process()
         let out = Pipe()
         process.executableURL = URL(fileURLWithPath: binary)
@@ -354,7 +395,9 @@ final class Demo: @unchecked Sendable {
         ]
         let step = step
         output.event(.members(head + members.map { JSONMember($0.key, $0.value) })) {
-            let facts = members.compactMap { pair in (pair.value.text ?? pair.value.integer.map(String.init)).map { "\(pair.key) \($0)" } }
+            let facts = members.compactMap { pair in
+                (pair.value.text ?? pair.value.integer.map(String.init)).map { "\(pair.key) \($0)" }
+            }
             return "ok  \(step) (\(oneDecimal(seconds)) s)\(facts.isEmpty ? "" : ": ")\(facts.joined(separator: ", "))"
         }
     }

@@ -4,7 +4,8 @@ import Primitives
 
 struct DemoCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "demo", abstract: "Run the whole loop on the starter data in a temporary home, and verify every step.",
+        commandName: "demo",
+        abstract: "Run the whole loop on the starter data in a temporary home, and verify every step.",
         discussion: "EXAMPLE\n  openledger demo --peers 4 --json\n\nExit code 0 only if every step holds.")
     /// Four certify batches with one of them dead.
     static let peersMin = 4
@@ -37,8 +38,8 @@ struct DemoCommand: AsyncParsableCommand {
         } catch {
             _ = await devnet.stop()
             demo.broke(error)
-            throw Verdict(status: .failed)
+            throw Ending(status: .failed)
         }
-        guard demo.holds else { throw Verdict(status: .failed) }
+        guard demo.holds else { throw Ending(status: .failed) }
     }
 }

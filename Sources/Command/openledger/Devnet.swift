@@ -31,7 +31,9 @@ actor Devnet {
 
     func start(_ index: Int) throws {
         let member = plan.members[index]
-        guard let binary = Bundle.main.executablePath else { throw Failure(message: "this program cannot find its own file") }
+        guard let binary = Bundle.main.executablePath else {
+            throw Failure(message: "this program cannot find its own file")
+        }
         guard FileManager.default.createFile(atPath: log(index), contents: nil) else {
             throw Failure(message: "\(log(index)) cannot be written")
         }
@@ -40,7 +42,8 @@ actor Devnet {
         let input = Pipe()
         process.executableURL = URL(fileURLWithPath: binary)
         var arguments = [
-            "up", "--home", member.home, "--network", plan.genesisFile, "--listen", member.listen, "--http", member.http,
+            "up", "--home", member.home, "--network", plan.genesisFile, "--listen", member.listen, "--http",
+            member.http,
             "--stop-with-input", "--json",
         ]
         if index > 0 { arguments += ["--bootstrap", plan.members[0].address] }
@@ -58,7 +61,9 @@ actor Devnet {
         var statuses: [JSONValue] = []
         for index in plan.members.indices {
             let status = try await eventually(within: Self.readySeconds, "peer \(index) is ready") { () -> JSONValue? in
-                if await !self.isRunning(index) { throw Failure(message: "peer \(index) ended: \(self.lastWords(index))") }
+                if await !self.isRunning(index) {
+                    throw Failure(message: "peer \(index) ended: \(self.lastWords(index))")
+                }
                 guard FileManager.default.fileExists(atPath: self.socket(index)) else { return nil }
                 let status = try await Connection.withClient(self.socket(index)) { try await $0.get("status") }
                 let connected = status["peers"]?["connected"]?.integer ?? 0

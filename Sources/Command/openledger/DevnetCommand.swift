@@ -23,7 +23,8 @@ struct DevnetCommand: AsyncParsableCommand {
             throw ValidationError("--peers is 1 to \(Devnet.peersMax); it is \(peers)")
         }
         guard basePort >= 1024, basePort + 2 * peers <= 65_536 else {
-            throw ValidationError("--base-port leaves no room for \(peers) peers between 1024 and 65535; it is \(basePort)")
+            throw ValidationError(
+                "--base-port leaves no room for \(peers) peers between 1024 and 65535; it is \(basePort)")
         }
     }
 
@@ -46,7 +47,10 @@ struct DevnetCommand: AsyncParsableCommand {
             "bootstrap": .string(plan.members[0].address), "faucet": .string(plan.faucet),
             "peers": .array(
                 plan.members.map {
-                    .object(["home": .string($0.home), "peer": .string($0.peer), "address": .string($0.address), "http": .string("http://\($0.http)")])
+                    .object([
+                        "home": .string($0.home), "peer": .string($0.peer), "address": .string($0.address),
+                        "http": .string("http://\($0.http)"),
+                    ])
                 }),
         ])
         output.result(event) {

@@ -7,7 +7,8 @@ struct GlobalOptions: ParsableArguments {
     @Option(name: .long, help: "The peer's home (default: $OPENLEDGER_HOME, then $XDG_DATA_HOME/openledger).")
     var home: String?
 
-    @Flag(name: .long, help: "One JSON object on stdout, or one a line where it streams; text for people goes to stderr.")
+    @Flag(
+        name: .long, help: "One JSON object on stdout, or one a line where it streams; text for people goes to stderr.")
     var json = false
 
     var output: Output { Output(json: json) }
@@ -43,7 +44,8 @@ func readFile(_ path: String, bytesMax: Int) throws -> [UInt8] {
         defer { try? handle.close() }
         let content = try handle.read(upToCount: bytesMax + 1) ?? Data()
         guard content.count <= bytesMax else {
-            throw CommandFault(.usage, "\(path): larger than the \(bytesMax >> 20) MiB that one command takes; split it")
+            throw CommandFault(
+                .usage, "\(path): larger than the \(bytesMax >> 20) MiB that one command takes; split it")
         }
         return [UInt8](content)
     } catch let fault as CommandFault {

@@ -51,7 +51,9 @@ struct KeyCommand: AsyncParsableCommand {
             }
             let value = try await peerHost.backUpKey(
                 home: global.homePath, to: path, passphrase: try passphrase.read(twice: true))
-            global.output.result(value) { "The key of \(value.shown("peer")) is in \(path). Keep it away from this machine." }
+            global.output.result(value) {
+                "The key of \(value.shown("peer")) is in \(path). Keep it away from this machine."
+            }
         }
     }
 

@@ -3,7 +3,8 @@ import Primitives
 
 struct LightCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "light", abstract: "Follow the chain by its certificates alone.", subcommands: [Sync.self, Verify.self])
+        commandName: "light", abstract: "Follow the chain by its certificates alone.",
+        subcommands: [Sync.self, Verify.self])
 
     struct Sync: NodeCommand {
         static let configuration = CommandConfiguration(
@@ -27,7 +28,7 @@ struct LightCommand: AsyncParsableCommand {
                     Checkpoint \(checkpoint.shown("header")) at height \(checkpoint.shown("height")), \(checkpoint.shown("age_s")) s old, expires in \(checkpoint.shown("expires_s")) s
                     """
             }
-            if value["synced"]?.flag != true { throw Verdict(status: .unreachable) }
+            if value["synced"]?.flag != true { throw Ending(status: .unreachable) }
         }
     }
 
@@ -54,7 +55,7 @@ enum Verification {
             }
             return (checks + ["", "The receipt is \(value.shown("verdict"))."]).joined(separator: "\n")
         }
-        if value["verdict"]?.text != "valid" { throw Verdict(status: .refused) }
+        if value["verdict"]?.text != "valid" { throw Ending(status: .refused) }
     }
 }
 

@@ -17,7 +17,8 @@ struct SimulateCommand: AsyncParsableCommand {
     @Option var seed: UInt64
     @Option var peers = 16
     @Option var steps = 2_000
-    @Option(help: "Comma-separated: loss, duplicate, delay, partition, crash, byzantine; none; default all.") var faults = "all"
+    @Option(help: "Comma-separated: loss, duplicate, delay, partition, crash, byzantine; none; default all.")
+    var faults = "all"
 
     static let faultNames = ["loss", "duplicate", "delay", "partition", "crash", "byzantine"]
 
@@ -46,7 +47,7 @@ struct SimulateCommand: AsyncParsableCommand {
         global.output.result(value) {
             (value.memberList ?? []).map { "\($0.key): \(value.shown($0.key))" }.joined(separator: "\n")
         }
-        if value["verdict"]?.text != "hold" { throw Verdict(status: .failed) }
+        if value["verdict"]?.text != "hold" { throw Ending(status: .failed) }
     }
 }
 
@@ -62,7 +63,8 @@ struct BenchCommand: AsyncParsableCommand {
     func validate() throws {
         guard (1...600).contains(seconds) else { throw ValidationError("--seconds is 1 to 600; it is \(seconds)") }
         guard name == "list" || peerHost.benchmarks.contains(name) else {
-            throw ValidationError("there is no benchmark \(name); there are: \(peerHost.benchmarks.joined(separator: ", "))")
+            throw ValidationError(
+                "there is no benchmark \(name); there are: \(peerHost.benchmarks.joined(separator: ", "))")
         }
     }
 

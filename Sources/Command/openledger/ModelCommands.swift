@@ -35,7 +35,8 @@ struct ModelCommand: AsyncParsableCommand {
 
         func perform(_ node: APIClient, _ output: Output) async throws {
             let body = JSONValue.present([
-                "path": .string(absolutePath(path)), "name": .string(name), "precision": precision.map(JSONValue.string),
+                "path": .string(absolutePath(path)), "name": .string(name),
+                "precision": precision.map(JSONValue.string),
             ])
             try await node.stream("models", body) { event in
                 output.event(event) {
@@ -93,7 +94,8 @@ struct ModelCommand: AsyncParsableCommand {
 
     struct Remove: NodeCommand {
         static let configuration = CommandConfiguration(
-            commandName: "rm", abstract: "Remove a model from this peer.", discussion: "EXAMPLE\n  openledger model rm mine")
+            commandName: "rm", abstract: "Remove a model from this peer.",
+            discussion: "EXAMPLE\n  openledger model rm mine")
         @OptionGroup var global: GlobalOptions
         @Argument(help: "Name or id.") var name: String
 
@@ -130,7 +132,8 @@ struct AdapterCommand: AsyncParsableCommand {
                 var table = Table("NAME", "MODEL", "RANK", "SIZE", "HELD", "OWNER")
                 for one in value.list("adapters") {
                     table.add(
-                        one.shown("name"), one.shown("model"), one.shown("rank"), byteCount(one["bytes"]), one.shown("held"),
+                        one.shown("name"), one.shown("model"), one.shown("rank"), byteCount(one["bytes"]),
+                        one.shown("held"),
                         short(one.shown("owner")))
                 }
                 return table.text
@@ -188,7 +191,8 @@ struct AdapterCommand: AsyncParsableCommand {
 
     struct Remove: NodeCommand {
         static let configuration = CommandConfiguration(
-            commandName: "rm", abstract: "Remove an adapter from this peer.", discussion: "EXAMPLE\n  openledger adapter rm food")
+            commandName: "rm", abstract: "Remove an adapter from this peer.",
+            discussion: "EXAMPLE\n  openledger adapter rm food")
         @OptionGroup var global: GlobalOptions
         @Argument(help: "Name or id.") var name: String
 

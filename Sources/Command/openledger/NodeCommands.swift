@@ -85,7 +85,8 @@ struct PeersCommand: NodeCommand {
 
 struct DoctorCommand: NodeCommand {
     static let configuration = CommandConfiguration(
-        commandName: "doctor", abstract: "Check disk, clock, ports, keys and reachability, with the remedy for each fault.",
+        commandName: "doctor",
+        abstract: "Check disk, clock, ports, keys and reachability, with the remedy for each fault.",
         discussion: "EXAMPLE\n  openledger doctor\n\nExit code 1 when something is at fault.")
     @OptionGroup var global: GlobalOptions
 
@@ -97,7 +98,7 @@ struct DoctorCommand: NodeCommand {
                 return check["remedy"]?.text.map { "\(line)\n     remedy: \($0)" } ?? line
             }.joined(separator: "\n")
         }
-        if value["ok"]?.flag != true { throw Verdict(status: .failed) }
+        if value["ok"]?.flag != true { throw Ending(status: .failed) }
     }
 
     private func mark(_ verdict: String) -> String {

@@ -26,8 +26,8 @@ struct Entry {
             for detail in fault.details { Output.complain("  \(detail)") }
             if json { Output(json: true).result(fault.json) { "" } }
             return fault.status
-        } catch let verdict as Verdict {
-            return verdict.status
+        } catch let ending as Ending {
+            return ending.status
         } catch {
             let isClean = Root.exitCode(for: error).isSuccess
             let message = Root.fullMessage(for: error)
@@ -42,7 +42,7 @@ struct Entry {
 }
 
 /// An end that has already been explained on stdout.
-struct Verdict: Error {
+struct Ending: Error {
     let status: ExitStatus
 }
 
@@ -59,16 +59,23 @@ struct Root: AsyncParsableCommand {
             """,
         version: "0.1.0",
         groupedSubcommands: [
-            CommandGroup(name: "Peer", subcommands: [
-                UpCommand.self, DevnetCommand.self, DemoCommand.self, IdCommand.self, StatusCommand.self,
-                PeersCommand.self, DoctorCommand.self, ConfigCommand.self, KeyCommand.self,
-            ]),
-            CommandGroup(name: "Data and models", subcommands: [
-                DatanetCommand.self, ModelCommand.self, AdapterCommand.self, AskCommand.self,
-            ]),
-            CommandGroup(name: "Chain", subcommands: [
-                ReceiptCommand.self, BatchCommand.self, AccountCommand.self, CommitteeCommand.self, LightCommand.self,
-            ]),
+            CommandGroup(
+                name: "Peer",
+                subcommands: [
+                    UpCommand.self, DevnetCommand.self, DemoCommand.self, IdCommand.self, StatusCommand.self,
+                    PeersCommand.self, DoctorCommand.self, ConfigCommand.self, KeyCommand.self,
+                ]),
+            CommandGroup(
+                name: "Data and models",
+                subcommands: [
+                    DatanetCommand.self, ModelCommand.self, AdapterCommand.self, AskCommand.self,
+                ]),
+            CommandGroup(
+                name: "Chain",
+                subcommands: [
+                    ReceiptCommand.self, BatchCommand.self, AccountCommand.self, CommitteeCommand.self,
+                    LightCommand.self,
+                ]),
             CommandGroup(name: "Measure", subcommands: [SimulateCommand.self, BenchCommand.self]),
         ]
     )

@@ -22,7 +22,9 @@ struct Output: Sendable {
     }
 
     /// Text for people, in its place.
-    func line(_ text: String) { text.isEmpty ? () : Self.write(text + "\n", to: json ? .standardError : .standardOutput) }
+    func line(_ text: String) {
+        text.isEmpty ? () : Self.write(text + "\n", to: json ? .standardError : .standardOutput)
+    }
 
     /// Text for people without a line end, as it arrives.
     func piece(_ text: String) { Self.write(text, to: json ? .standardError : .standardOutput) }

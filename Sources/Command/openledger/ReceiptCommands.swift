@@ -4,7 +4,7 @@ import Primitives
 struct ReceiptCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "receipt", abstract: "Read receipts, take them along, verify them.",
-        subcommands: [List.self, Show.self, Bundle.self])
+        subcommands: [List.self, Show.self, Bundle.self, Verify.self])
 
     struct List: NodeCommand {
         static let configuration = CommandConfiguration(
@@ -18,7 +18,8 @@ struct ReceiptCommand: AsyncParsableCommand {
                 var table = Table("RECEIPT", "TIME", "ROLE", "MODEL", "DATANET", "COST", "STATE", "BATCH")
                 for one in value.list("receipts") {
                     table.add(
-                        one.shown("id"), moment(one["time_ms"]), one.shown("role"), one.shown("model"), one.shown("datanet"),
+                        one.shown("id"), moment(one["time_ms"]), one.shown("role"), one.shown("model"),
+                        one.shown("datanet"),
                         one.shown("cost"), one.shown("state"), one.shown("batch"))
                 }
                 return table.text + page.more(value)
@@ -59,7 +60,9 @@ struct ReceiptCommand: AsyncParsableCommand {
     struct Bundle: NodeCommand {
         static let configuration = CommandConfiguration(
             abstract: "Write a file with everything that a verifier needs, for someone who trusts nobody.",
-            discussion: "EXAMPLE\n  openledger receipt bundle 9c0f… --out receipt.bundle\n  openledger receipt verify receipt.bundle")
+            discussion:
+                "EXAMPLE\n  openledger receipt bundle 9c0f… --out receipt.bundle\n  openledger receipt verify receipt.bundle"
+        )
         @OptionGroup var global: GlobalOptions
         @Argument var id: String
         @Option(help: "The file to write.") var out: String
@@ -78,7 +81,10 @@ struct ReceiptCommand: AsyncParsableCommand {
             let path = absolutePath(out)
             try writeFile(path, content, overwrite: force)
             output.result(
-                .object(["receipt": .string(id), "file": .string(path), "bytes": .integer(content.count), "format": .string(format)])
+                .object([
+                    "receipt": .string(id), "file": .string(path), "bytes": .integer(content.count),
+                    "format": .string(format),
+                ])
             ) { "\(content.count) bytes in \(path)" }
         }
     }

@@ -25,7 +25,8 @@ struct UpCommand: AsyncParsableCommand {
     var role: String?
     @Flag(help: "Leave the starter model, adapters and datanets out of a fresh home.")
     var noStarter = false
-    @Flag(help: ArgumentHelp("End when stdin ends: for peers that are children of another process.", visibility: .hidden))
+    @Flag(
+        help: ArgumentHelp("End when stdin ends: for peers that are children of another process.", visibility: .hidden))
     var stopWithInput = false
 
     func validate() throws {
@@ -42,7 +43,8 @@ struct UpCommand: AsyncParsableCommand {
             throw ValidationError("--http takes HOST:PORT, as in 127.0.0.1:8547; it is \(http)")
         }
         if let network, NetworkID(text: network) == nil, !FileManager.default.fileExists(atPath: network) {
-            throw ValidationError("--network takes a genesis hash of 64 hexadecimal digits or a genesis file; \(network) is neither")
+            throw ValidationError(
+                "--network takes a genesis hash of 64 hexadecimal digits or a genesis file; \(network) is neither")
         }
     }
 
