@@ -30,6 +30,7 @@ struct BlockNetwork {
     var files: [Int: [FilePosition: [UInt8]]] = [:]
     var looked = 0
     var sentBytes: [[Int]: Int] = [:]
+    /// The last is the next to arrive.
     private var flights: [Flight] = []
     private var lastArrival: [[Int]: Instant] = [:]
     private var order: UInt64 = 0
@@ -108,7 +109,7 @@ struct BlockNetwork {
             at = max(at, lastArrival[[index, to]] ?? .start)
             lastArrival[[index, to]] = at
             order += 1
-            flights.append(Flight(at: at, order: order, from: index, to: to, bytes: bytes))
+            insert(Flight(at: at, order: order, from: index, to: to, bytes: bytes))
         case .block(_, let block, let from):
             received[index].append((block, from))
             if fetches[index] != nil { feedFetch(index, .block(block)) }
@@ -121,14 +122,23 @@ struct BlockNetwork {
         }
     }
 
+    private mutating func insert(_ flight: Flight) {
+        var (low, high) = (0, flights.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if flights[middle].at > flight.at { low = middle + 1 } else { high = middle }
+        }
+        flights.insert(flight, at: low)
+    }
+
     /// Messages, and a tick a second, for `span`; ends early when `until` holds.
     mutating func run(for span: Span, until: (BlockNetwork) -> Bool = { _ in false }) {
         let end = now + span
         var nextTick = now + .seconds(1)
         while !until(self) {
-            let next = flights.min { ($0.at, $0.order) < ($1.at, $1.order) }
+            let next = flights.last
             if let next, next.at <= min(nextTick, end) {
-                flights.removeAll { $0.order == next.order }
+                flights.removeLast()
                 now = max(now, next.at)
                 feed(next.to, .received(ids[next.from], next.bytes))
             } else if nextTick <= end {

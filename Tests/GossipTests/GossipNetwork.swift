@@ -36,6 +36,7 @@ struct GossipNetwork {
     /// RPCs that go through; others are lost.
     var carries: (Int, Int, [UInt8]) -> Bool = { _, _, _ in true }
     private var links: Set<[Int]> = []
+    /// The last is the next to arrive.
     private var flights: [Flight] = []
     private var lastArrival: [[Int]: Instant] = [:]
     private var order: UInt64 = 0
@@ -109,7 +110,16 @@ struct GossipNetwork {
         if !faults.reorders { at = max(at, lastArrival[[from, to]] ?? .start) }
         lastArrival[[from, to]] = at
         order += 1
-        flights.append(Flight(at: at, order: order, from: from, to: to, bytes: bytes))
+        insert(Flight(at: at, order: order, from: from, to: to, bytes: bytes))
+    }
+
+    private mutating func insert(_ flight: Flight) {
+        var (low, high) = (0, flights.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if flights[middle].at > flight.at { low = middle + 1 } else { high = middle }
+        }
+        flights.insert(flight, at: low)
     }
 
     /// Heartbeats and deliveries for `span`.
@@ -117,9 +127,9 @@ struct GossipNetwork {
         let end = now + span
         var nextBeat = now + heartbeat
         while true {
-            let next = flights.min { ($0.at, $0.order) < ($1.at, $1.order) }
+            let next = flights.last
             if let next, next.at <= min(nextBeat, end) {
-                flights.removeAll { $0.order == next.order }
+                flights.removeLast()
                 now = max(now, next.at)
                 feed(next.to, .received(ids[next.from], next.bytes))
             } else if nextBeat <= end {

@@ -102,6 +102,8 @@ package struct BitswapStatistics: Hashable, Sendable {
     package internal(set) var blocksSent: UInt64 = 0
     package internal(set) var bytesSent: UInt64 = 0
 
+    package init() {}
+
     func with(_ server: BitswapServer) -> BitswapStatistics {
         var copy = self
         copy.blocksSent = server.blocksSent

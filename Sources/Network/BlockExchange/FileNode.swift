@@ -41,6 +41,8 @@ package struct FileNode: Hashable, Sendable {
         } catch {
             throw .notUnixFS
         }
+        let canonical: [UInt8]? = try? wire.serializedBytes()
+        guard canonical == node.data else { throw .notUnixFS }
         guard wire.type == .file || wire.type == .raw else { throw .notAFile(type: wire.type.rawValue) }
         guard wire.blocksizes.count == node.links.count else {
             throw .linksAndSizesDiffer(links: node.links.count, sizes: wire.blocksizes.count)
