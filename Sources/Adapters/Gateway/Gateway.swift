@@ -33,7 +33,7 @@ package struct GatewayAddress: Sendable, Hashable {
     package var pageURL: String
 }
 
-package final class Gateway: Sendable {
+package final class HTTPGateway: Sendable {
     private let configuration: GatewayConfiguration
     private let service: any NodeService
     private let registry: PrometheusRegistry

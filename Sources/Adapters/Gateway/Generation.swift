@@ -69,6 +69,8 @@ package struct GenerationRequest: Sendable, Hashable {
     /// Whether the caller holds the home's token. Without it the node answers with what its own kernels do free of
     /// charge, and throws `NodeFault.tokenRequired` where it would have to spend.
     package var maySpend = false
+    /// Whether the answer is to be paid for and receipted even where this peer's own kernels could give it free.
+    package var isPaid = false
     /// The caller's API key, as the first 16 hexadecimal digits of its SHA-256; nil on loopback. For fairness and limits.
     package var tenant: String?
 

@@ -23,7 +23,7 @@ struct NodeRoutes: Sendable {
     func addReads(to group: RouterGroup<GatewayContext>) {
         let plain: [(String, NodeCall)] = [
             ("id", .identity), ("status", .status), ("peers", .peers), ("doctor", .doctor), ("config", .configuration),
-            ("light", .lightStatus), ("committee", .committee),
+            ("light", .lightStatus), ("committee", .committee), ("supply", .supply),
         ]
         for (path, call) in plain {
             group.get(RouterPath(path)) { _, _ in Response.json(try await service.perform(call)) }

@@ -81,6 +81,7 @@ package enum NodeCall: Sendable, Hashable {
     case accountHistory(String, ListPage)
     case transaction(String)
     case committee
+    case supply
     case lightVerify(receipt: String)
     // Changes
     case connect(address: String)
@@ -187,9 +188,9 @@ package protocol NodeService: Sendable {
 
     // Trustless gateway
     /// nil where this peer does not hold it: nothing is fetched for a stranger.
-    func block(_ cid: CID) async throws(NodeFault) -> [UInt8]?
+    func block(_ cid: CID) async throws -> [UInt8]?
     /// The DAG below and with `root`, depth first, each block once; at most `blocksMax`, or it throws `.tooLarge`.
     func blocks(
         below root: CID, blocksMax: Int
-    ) async throws(NodeFault) -> any AsyncSequence<Block, any Error> & Sendable
+    ) async throws -> any AsyncSequence<Block, any Error> & Sendable
 }

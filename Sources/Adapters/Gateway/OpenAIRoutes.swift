@@ -166,6 +166,7 @@ struct OpenAIRoutes: Sendable {
         var request = request
         var generationRequest = try await Self.question(request.json(limits), limits: limits)
         generationRequest.apply(context.authority)
+        generationRequest.isPaid = true
         let asked = generationRequest
         let generation = try await service.generate(asked)
         return .lines(request: request) { pieces in
