@@ -207,6 +207,31 @@ private struct Peer {
         #expect(offer(founding, by: owners).isEmpty)
     }
 
+    @Test mutating func nobodyElseAnnouncesARevision() throws {
+        var owner = Peer(1)
+        var other = Peer(2)
+        let id = try owner.create()
+        let entry = try #require(owner.announced.last)
+        let stranger = signingKey(5).publicKey.account
+        let forged = CatalogEntry(
+            kind: .datanet, name: "food", root: CID(.dagCBOR, hashing: [1]), owner: stranger, revision: 99,
+            subject: id.digest, totalBytes: 0)
+        // The right content under the wrong name is refused, too.
+        var third = Peer(3)
+        var borrowed = entry
+        borrowed.owner = stranger
+        third.handle(.announced(borrowed))
+        third.pull(from: owner, random: &random)
+        #expect(third.refused == [.wrongSigner(expected: entry.owner, found: stranger)])
+
+        other.handle(.announced(entry))
+        other.pull(from: owner, random: &random)
+        other.handle(.announced(forged))
+        #expect(other.refused == [.wrongSigner(expected: entry.owner, found: stranger)])
+        #expect(other.wanted.isEmpty)
+        #expect(other.book.snapshot(id) == owner.book.snapshot(id))
+    }
+
     @Test func badNamesAndReservedPoliciesAreNamed() {
         var peer = Peer(1)
         for name in ["", "Food", "a b", "-x", String(repeating: "a", count: 65)] {

@@ -43,7 +43,7 @@ import Testing
     }
 
     @Test func aPulledFileIsServedLeafByLeafAndMapped() throws {
-        let (_, blobs) = try open()
+        let (store, blobs) = try open()
         let (plan, chunks) = try make(300_001, seed: 1)
         let file = try blobs.begin(plan)
         #expect(file.missing == [0, 1, 2, 3, 4])
@@ -63,6 +63,7 @@ import Testing
         #expect((try blobs.map(plan.root).withUnsafeBytes(Array.init)) == chunks.flatMap { $0 })
         #expect(try blobs.file(plan.root) == plan)
         #expect(try blobs.unfinished().isEmpty)
+        #expect(store.statistics.writtenBytes > 300_001)
         let mapped = try blobs.map(plan.root)
         try blobs.remove(plan.root)
         #expect(mapped.byteCount == 300_001)
@@ -134,6 +135,24 @@ import Testing
         #expect(plan.byteCount == 150_000)
         #expect((try blobs.map(root).withUnsafeBytes(Array.init)) == bytes)
         #expect(throws: StorageFault.self) { try blobs.stage("\(home.path)/absent") }
+    }
+
+    @Test func aPullThatDoesNotFitTheDiskIsRefusedBeforeItBegins() throws {
+        let (_, blobs) = try open()
+        let leaf = CID(.raw, hashing: [1])
+        let plan = try FilePlan(
+            root: CID(.dagPB, hashing: [3]), byteCount: 128 << 30, chunkBytes: 2 << 20,
+            leaves: Array(repeating: leaf, count: 65_536))
+        guard let free = Disk.freeBytes(at: home.path), free < 128 << 30 else { return }
+        do {
+            _ = try blobs.begin(plan)
+            Issue.record("a pull of 128 GiB was begun with \(free) bytes free")
+        } catch {
+            guard case .diskFull = error else {
+                Issue.record("\(error)")
+                return
+            }
+        }
     }
 
     @Test func plansThatDoNotAddUpAreRefused() {

@@ -134,6 +134,7 @@ package final class BlobStore: @unchecked Sendable {
             try Disk.move(path(of: plan.root), to: partialPath(plan.root))
         }
         let file = try PartialFile(plan: plan, path: partialPath(plan.root), store: store)
+        try store.checkRoom(for: plan.byteCount - min(plan.byteCount, file.verifiedBytes))
         partials[plan.root] = file
         return file
     }
@@ -212,6 +213,7 @@ package final class BlobStore: @unchecked Sendable {
         // Named by the input's identity: a second import of the same file begins anew, two at once do not collide.
         var info = stat()
         guard fstat(input, &info) == 0 else { throw .from(errno, "stat", path: source) }
+        try store.checkRoom(for: UInt64(max(0, info.st_size)))
         let path = "\(folder)/partial/import-\(info.st_dev)-\(info.st_ino)"
         let output = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard output >= 0 else { throw .from(errno, "open", path: path) }
@@ -228,6 +230,7 @@ package final class BlobStore: @unchecked Sendable {
             }
             let written = chunk.withUnsafeBytes { pwrite(output, $0.baseAddress, $0.count, off_t(total)) }
             guard written == chunk.count else { throw .from(written < 0 ? errno : ENOSPC, "write", path: path) }
+            store.countBlob(chunk.count)
             leaves.append(CID(.raw, hashing: chunk))
             total += wanted
         }

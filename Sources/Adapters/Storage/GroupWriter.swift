@@ -29,7 +29,7 @@ final class GroupWriter: @unchecked Sendable {
     }
 
     struct Counters {
-        /// Bytes of keys and values made durable since the home was created.
+        /// Bytes of keys, values and blobs written since the home was created.
         var writtenBytes: UInt64 = 0
         var commits = 0
         var sets = 0
@@ -52,6 +52,11 @@ final class GroupWriter: @unchecked Sendable {
         self.delayMilliseconds = delayMilliseconds
         counters.writtenBytes = writtenBytes
         thread = WriterThread(self)
+    }
+
+    /// Counts bytes written outside of LMDB; the next commit makes the count durable.
+    func countBlob(_ bytes: Int) {
+        condition.withLock { counters.writtenBytes &+= UInt64(bytes) }
     }
 
     var statistics: Counters {
@@ -143,8 +148,18 @@ final class GroupWriter: @unchecked Sendable {
                 return try attempt(group)
             } catch .storeFull {
                 try environment.grow()
+            } catch .diskFailed(let path, let reason) {
+                throw fullDisk(group) ?? .diskFailed(path: path, reason: reason)
             }
         }
+    }
+
+    /// LMDB reports a short write as EIO ("short write, filesystem full?" in mdb_page_flush). With no room for the group
+    /// that is what it was: nothing reached the tree, and writing may go on when there is room again.
+    private func fullDisk(_ group: [Job]) -> StorageFault? {
+        let need = UInt64(group.reduce(0) { $0 + $1.byteCount }) * 2 + StoreLimits.fullDiskSlackBytes
+        guard let free = Disk.freeBytes(at: environment.directory), free < need else { return nil }
+        return .diskFull(path: environment.directory, freeBytes: free, reserveBytes: environment.reserveBytes)
     }
 
     private func attempt(_ group: [Job]) throws(StorageFault) -> [Result<Void, StorageFault>] {
@@ -160,11 +175,12 @@ final class GroupWriter: @unchecked Sendable {
                 outcomes.append(try run(update, in: &transaction))
             }
         }
-        let total = condition.withLock { counters.writtenBytes } &+ UInt64(transaction.writtenBytes)
+        let bytes = UInt64(transaction.writtenBytes)
+        let total = condition.withLock { counters.writtenBytes } &+ bytes
         try transaction.put(StoreMeta.table, StoreMeta.writtenBytes, total)
         try transaction.commit()
         condition.withLock {
-            counters.writtenBytes = total
+            counters.writtenBytes &+= bytes
             counters.commits += 1
             counters.sets += group.count
             counters.largestGroup = max(counters.largestGroup, group.count)

@@ -13,6 +13,8 @@ package enum StoreLimits {
     /// What one transaction takes at most from the queue.
     package static let groupBytesMax = 16 << 20
     package static let groupSetsMax = 4096
+    /// Pages of the tree that a small group may rewrite; an EIO with less than this free is a full disk.
+    static let fullDiskSlackBytes: UInt64 = 1 << 20
     /// Read transactions that may exist at one time, over all threads.
     package static let readersMax: UInt32 = 512
     /// Read transactions kept ready for reuse.

@@ -76,6 +76,7 @@ package final class PartialFile: @unchecked Sendable {
         guard !bitmap[index] else { return }
         try writeAll(bytes, at: range.lowerBound)
         bitmap[index] = true
+        store.countBlob(bytes.count)
         unsyncedBytes += UInt64(bytes.count)
         if unsyncedBytes >= BlobLimits.syncEveryBytes { try syncLocked() }
     }

@@ -21,7 +21,7 @@ package struct StoreConfiguration: Sendable {
 package struct StoreStatistics: Sendable {
     package let mapBytes: Int
     package let usedBytes: Int
-    /// Bytes of keys and values written since the home was created, blobs not counted.
+    /// Bytes of keys, values and blobs written since the home was created; what wears an SD card, less LMDB's pages.
     package let writtenBytes: UInt64
     /// Since this start: transactions, sets in them, sets in the largest.
     package let commits: Int
@@ -136,6 +136,17 @@ package final class Store: Sendable {
     package func snapshot() throws(StorageFault) -> Snapshot { try Snapshot(environment) }
 
     // MARK: care
+
+    func countBlob(_ bytes: Int) { writer.countBlob(bytes) }
+
+    /// Throws `diskFull` unless `bytes` more leave the reserve untouched.
+    func checkRoom(for bytes: UInt64) throws(StorageFault) {
+        let reserve = environment.reserveBytes
+        guard let free = Disk.freeBytes(at: home), free < reserve || free - reserve < bytes else {
+            return
+        }
+        throw .diskFull(path: home, freeBytes: free, reserveBytes: reserve)
+    }
 
     package var statistics: StoreStatistics {
         let sizes = environment.sizes

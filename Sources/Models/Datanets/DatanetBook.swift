@@ -148,6 +148,10 @@ package struct DatanetBook: Sendable {
     private mutating func announcedManifest(_ entry: CatalogEntry, _ id: DatanetID) -> [DatanetEffect] {
         if let known = held[id] {
             if entry.root == known.snapshot { return [] }
+            // Somebody else's word must not stand in the way of the owner's.
+            guard entry.owner == known.manifest.owner else {
+                return [.refused(entry.root, .wrongSigner(expected: known.manifest.owner, found: entry.owner))]
+            }
             guard entry.revision >= known.manifest.revision else { return [] }
             // Our own manifests are made here: one that comes from outside is an old copy or a second home on one key.
             guard known.manifest.owner != account else {
@@ -207,6 +211,9 @@ package struct DatanetBook: Sendable {
         if pull.manifest == nil {
             let manifest = try DatanetManifest.open(bytes, network: network)
             guard manifest.id == id else { throw .wrongDatanet(expected: id, found: manifest.id) }
+            guard manifest.owner == pull.entry.owner else {
+                throw .wrongSigner(expected: manifest.owner, found: pull.entry.owner)
+            }
             if let known = held[id] {
                 if manifest.revision == known.manifest.revision { throw .fork(revision: manifest.revision) }
                 try manifest.checkFollows(known.manifest, snapshot: known.snapshot)
