@@ -39,7 +39,8 @@ import Testing
         #expect(
             refused(GenerationRequest(prompt: Array(repeating: 5, count: 256), tokensMax: 1))
                 == .promptTooLong(tokens: 256, contextTokens: 256))
-        #expect(refused(GenerationRequest(prompt: [512], tokensMax: 1)) == .tokenOutOfRange(token: 512, vocabulary: 512))
+        #expect(
+            refused(GenerationRequest(prompt: [512], tokensMax: 1)) == .tokenOutOfRange(token: 512, vocabulary: 512))
         #expect(refused(GenerationRequest(prompt: [-1], tokensMax: 1)) == .tokenOutOfRange(token: -1, vocabulary: 512))
         #expect(refused(GenerationRequest(prompt: prompt, adapter: "x", tokensMax: 1)) == .adapterUnknown("x"))
         for bad in [
@@ -67,7 +68,9 @@ import Testing
             try engine.submit(GenerationRequest(prompt: prompt, tokensMax: 50))
         }
         var ids: [SequenceID] = []
-        for _ in 0..<4 { ids.append(try engine.submit(GenerationRequest(prompt: prompt, tokensMax: 20, ignoresEnd: true))) }
+        for _ in 0..<4 {
+            ids.append(try engine.submit(GenerationRequest(prompt: prompt, tokensMax: 20, ignoresEnd: true)))
+        }
         var finished: [SequenceID: FinishReason] = [:]
         while !engine.isIdle {
             for output in engine.step() { if let reason = output.finish { finished[output.id] = reason } }
@@ -136,7 +139,9 @@ import Testing
         #expect(sampler.sample([1, .infinity, 3, 0], Sampling(temperature: 1), position: 0) == nil)
         var counts = [Int](repeating: 0, count: 4)
         for position in 0..<20_000 {
-            guard let token = sampler.sample(logits, Sampling(temperature: 1, seed: 7), position: position) else { continue }
+            guard let token = sampler.sample(logits, Sampling(temperature: 1, seed: 7), position: position) else {
+                continue
+            }
             counts[Int(token)] += 1
         }
         // e^-2, 1, 1, e^-3 over their sum 2.1851
@@ -144,7 +149,8 @@ import Testing
             #expect(abs(Double(count) / 20_000 - share) < 0.012)
         }
         for position in 0..<500 {
-            let narrow = Sampling(temperature: 1, topK: 2, seed: 3), nucleus = Sampling(temperature: 1, topP: 0.5, seed: 3)
+            let narrow = Sampling(temperature: 1, topK: 2, seed: 3),
+                nucleus = Sampling(temperature: 1, topP: 0.5, seed: 3)
             #expect([1, 2].contains(sampler.sample(logits, narrow, position: position)))
             #expect([1, 2].contains(sampler.sample(logits, nucleus, position: position)))
             #expect(sampler.sample(logits, Sampling(temperature: 1, topP: 0.4, seed: 3), position: position) == 1)

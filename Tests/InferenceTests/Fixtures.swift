@@ -1,4 +1,5 @@
-// Files that the tests read, and the reference results of transformers and PEFT (versions in Tests/Fixtures/models/README.md).
+// Files that the tests read, and the reference results of transformers and PEFT (versions in
+// Tests/Fixtures/models/README.md).
 
 import Foundation
 import Kernels
@@ -41,7 +42,8 @@ struct Family {
         model = try LoadedModel(folder: try folder(url), precision: precision)
         var adapters: [String: LoadedAdapter] = [:]
         for tag in ["a", "b"] {
-            adapters[tag] = try LoadedAdapter(folder: try folder(url.appending(path: "adapter_\(tag)")), config: model.config)
+            adapters[tag] = try LoadedAdapter(
+                folder: try folder(url.appending(path: "adapter_\(tag)")), config: model.config)
         }
         self.adapters = adapters
         reference = try json(url.appending(path: "reference.json"))

@@ -59,7 +59,9 @@ import Testing
             kernel_matmul_i8(isa, quants, scales, 0, tiles, blocks, q, s, sums, tokens, &y, tiles * 16)
             for token in 0..<tokens {
                 for (row, weights) in rows.enumerated() {
-                    let exact = (0..<columns).reduce(0.0) { $0 + Double(weights[$1]) * Double(x[token * blocks * 32 + $1]) }
+                    let exact = (0..<columns).reduce(0.0) {
+                        $0 + Double(weights[$1]) * Double(x[token * blocks * 32 + $1])
+                    }
                     #expect(abs(exact - Double(y[token * tiles * 16 + row])) < 0.02 * Double(columns))
                 }
             }
@@ -159,16 +161,19 @@ import Testing
             var out = [Float](repeating: 0, count: group * dimension)
             var scores = [Float](repeating: 0, count: count * 16)
             kernel_attention(
-                isa, q, dimension, group, dimension, pages, 0, dimension * 16, first, last, 0.25, &scores, &out, dimension)
+                isa, q, dimension, group, dimension, pages, 0, dimension * 16, first, last, 0.25, &scores, &out,
+                dimension)
             for head in 0..<group {
                 let weights = (first...last).map { position in
-                    exactExp((0..<dimension).reduce(0.0) {
-                        $0 + Double(q[head * dimension + $1]) * Double(keys[position][$1])
-                    } * 0.25)
+                    exactExp(
+                        (0..<dimension).reduce(0.0) {
+                            $0 + Double(q[head * dimension + $1]) * Double(keys[position][$1])
+                        } * 0.25)
                 }
                 let total = weights.reduce(0, +)
                 for channel in 0..<dimension {
-                    let exact = zip(first...last, weights).reduce(0.0) { $0 + $1.1 * Double(values[$1.0][channel]) } / total
+                    let exact =
+                        zip(first...last, weights).reduce(0.0) { $0 + $1.1 * Double(values[$1.0][channel]) } / total
                     #expect(abs(exact - Double(out[head * dimension + channel])) < 1e-5)
                 }
             }

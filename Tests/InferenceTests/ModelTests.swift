@@ -80,7 +80,8 @@ import Testing
         let family = try Family("llama3", precision: precision)
         func request(_ index: Int) -> GenerationRequest {
             GenerationRequest(
-                prompt: Array(family.prompts[2].prefix(5 + 5 * index)), adapter: [nil, "a", "b"][index % 3], tokensMax: 20,
+                prompt: Array(family.prompts[2].prefix(5 + 5 * index)), adapter: [nil, "a", "b"][index % 3],
+                tokensMax: 20,
                 sampling: index.isMultiple(of: 2)
                     ? .greedy : Sampling(temperature: 0.9, topK: 50, topP: 0.95, seed: UInt64(index)),
                 ignoresEnd: true, logProbabilities: 3)
@@ -96,12 +97,13 @@ import Testing
             let answers = drain(engine)
             return ids.compactMapValues { id in
                 var answer = answers[id]
-                answer?.outputs = answers[id]?.outputs.map { output in
-                    var plain = SequenceOutput(id: SequenceID(value: 0))
-                    plain.token = output.token
-                    plain.finish = output.finish
-                    return plain
-                } ?? []
+                answer?.outputs =
+                    answers[id]?.outputs.map { output in
+                        var plain = SequenceOutput(id: SequenceID(value: 0))
+                        plain.token = output.token
+                        plain.finish = output.finish
+                        return plain
+                    } ?? []
                 return answer
             }
         }
@@ -150,7 +152,8 @@ import Testing
         for precision in Precision.allCases {
             let family = try Family("llama3", precision: precision)
             let engine = Engine(model: family.model)
-            try engine.register(try LoadedAdapter(folder: MemoryFolder(broken), config: family.model.config), as: "broken")
+            try engine.register(
+                try LoadedAdapter(folder: MemoryFolder(broken), config: family.model.config), as: "broken")
             let bad = try engine.submit(GenerationRequest(prompt: family.prompts[1], adapter: "broken", tokensMax: 5))
             let good = try engine.submit(GenerationRequest(prompt: family.prompts[1], tokensMax: 5, ignoresEnd: true))
             let answers = drain(engine)

@@ -34,7 +34,8 @@ import Testing
         try fault { files in
             let bytes = Array(text.utf8)
             files[Self.weights] =
-                withUnsafeBytes(of: UInt64(bytes.count).littleEndian, Array.init) + bytes + Array(repeating: 0, count: data)
+                withUnsafeBytes(of: UInt64(bytes.count).littleEndian, Array.init) + bytes
+                + Array(repeating: 0, count: data)
         }
     }
 
@@ -90,7 +91,9 @@ import Testing
                 continue
             }
         }
-        #expect(try config("model_type", .string("rwkv")) == .unsupported(file: "config.json", feature: "model_type \"rwkv\""))
+        #expect(
+            try config("model_type", .string("rwkv"))
+                == .unsupported(file: "config.json", feature: "model_type \"rwkv\""))
         #expect(try config("hidden_act", .string("relu")) != nil)
         #expect(try config("quantization_config", .object(["bits": .integer(4)])) != nil)
         #expect(
@@ -157,7 +160,8 @@ import Testing
             #expect(!feature.isEmpty)
         }
         for (key, value) in [
-            ("r", .integer(5)), ("r", .integer(0)), ("r", .integer(257)), ("rank_pattern", .object(["q_proj": .integer(2)])),
+            ("r", .integer(5)), ("r", .integer(0)), ("r", .integer(257)),
+            ("rank_pattern", .object(["q_proj": .integer(2)])),
         ] as [(String, JSONValue)] {
             guard case .malformed? = try fault(key, value) else {
                 Issue.record("accepted \(key) \(value)")

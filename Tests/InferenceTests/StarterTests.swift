@@ -28,7 +28,8 @@ import Testing
         #expect(answer?.tokens.last == tokenizer.id(of: "<|end|>"))
     }
 
-    /// The model takes the first passage's words when the passages change places. A double-precision NumPy twin of this model
+    /// The model takes the first passage's words when the passages change places. A double-precision NumPy twin of
+    /// this model
     /// answers the same: an engine must not be better than its weights either.
     @Test func mistakesAreTheModels() throws {
         let model = try LoadedModel(folder: try folder(starter.appending(path: "model")), precision: .f32)

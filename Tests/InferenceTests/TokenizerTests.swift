@@ -120,19 +120,24 @@ import Testing
     }
 
     @Test(arguments: [
-        "{% macro f() %}{% endmacro %}", "{{ x | unknown }}", "{% if x %}", "{% endif %}", "{{ x is weird }}", "{{ 'a }}",
-        "{{ 1 2 }}", "{{ ; }}", "{{", "{% for x %}{% endfor %}", "{{ (1 }}", "{% set x %}a{% endset %}", "{% include 'x' %}",
+        "{% macro f() %}{% endmacro %}", "{{ x | unknown }}", "{% if x %}", "{% endif %}", "{{ x is weird }}",
+        "{{ 'a }}",
+        "{{ 1 2 }}", "{{ ; }}", "{{", "{% for x %}{% endfor %}", "{{ (1 }}", "{% set x %}a{% endset %}",
+        "{% include 'x' %}",
     ])
     func templatesOutsideTheSubsetAreRefused(source: String) {
         #expect(throws: TemplateFault.self) { try ChatTemplate(source: source) }
     }
 
     @Test func templatesAreBounded() throws {
-        let nested = String(repeating: "{% for x in range(1000) %}", count: 5) + String(repeating: "{% endfor %}", count: 5)
+        let nested =
+            String(repeating: "{% for x in range(1000) %}", count: 5) + String(repeating: "{% endfor %}", count: 5)
         #expect(throws: TemplateFault.self) { try ChatTemplate(source: nested).render([]) }
         #expect(throws: TemplateFault.self) { try ChatTemplate(source: "{{ " + String(repeating: "(", count: 5000)) }
         #expect(throws: TemplateFault.self) { try ChatTemplate(source: "{{ 1 // 0 }}").render([]) }
         #expect(throws: TemplateFault.self) { try ChatTemplate(source: "{{ 9223372036854775807 + 1 }}").render([]) }
-        #expect(throws: TemplateFault.raised("no")) { try ChatTemplate(source: "{{ raise_exception('no') }}").render([]) }
+        #expect(throws: TemplateFault.raised("no")) {
+            try ChatTemplate(source: "{{ raise_exception('no') }}").render([])
+        }
     }
 }

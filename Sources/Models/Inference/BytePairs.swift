@@ -1,4 +1,5 @@
-// Byte-pair merging: of all neighbouring pairs that the table knows, the one of lowest rank merges first, the leftmost on a
+// Byte-pair merging: of all neighbouring pairs that the table knows, the one of lowest rank merges first, the leftmost
+// on a
 // tie. A heap over a linked list keeps a hostile line of a million letters at n log n.
 
 struct BytePairs: Sendable {

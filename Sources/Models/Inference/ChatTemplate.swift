@@ -17,7 +17,8 @@ package struct ChatTemplate: Sendable {
     private let beginText: String?
     private let endText: String?
 
-    /// Reads chat_template.jinja, where transformers 5 puts it, or tokenizer_config.json, where transformers 4 does; nil where
+    /// Reads chat_template.jinja, where transformers 5 puts it, or tokenizer_config.json, where transformers 4 does;
+    /// nil where
     /// neither has one.
     package init?(folder: any ModelFolder) throws(ModelFault) {
         var settings: JSONValue?, source: String?

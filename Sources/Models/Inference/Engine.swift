@@ -1,4 +1,5 @@
-// Continuous batching: every step runs one forward pass over all live sequences. Those that are answering take one row each;
+// Continuous batching: every step runs one forward pass over all live sequences. Those that are answering take one row
+// each;
 // prompts fill what is left of the step in chunks, oldest first, so a long prompt delays nobody by more than a step.
 //
 //     submit -> queued -> (pages taken) -> prefilling -> answering -> finished
@@ -187,7 +188,8 @@ package final class Engine {
                 let row = batchTokens.count
                 batchTokens += sequence.tokens[sequence.cached..<sequence.cached + count]
                 batch.append(
-                    BatchSegment(pages: pages, start: sequence.cached, count: count, row: row, adapter: sequence.adapter))
+                    BatchSegment(
+                        pages: pages, start: sequence.cached, count: count, row: row, adapter: sequence.adapter))
                 for offset in 0..<count {
                     let position = sequence.cached + offset
                     let isLast = position == sequence.tokens.count - 1

@@ -1,4 +1,5 @@
-// PEFT LoRA folders: y += scale * B(A x) on any of a layer's seven matrices. What this engine would compute differently from
+// PEFT LoRA folders: y += scale * B(A x) on any of a layer's seven matrices. What this engine would compute
+// differently from
 // PEFT is refused by name.
 
 import Primitives
@@ -55,7 +56,9 @@ package final class LoadedAdapter: Sendable {
             let known = Set(
                 (0..<config.layers).flatMap { layer in
                     Projection.allCases.flatMap { projection in
-                        ["A", "B"].map { "base_model.model.model.layers.\(layer).\(projection.module).lora_\($0).weight" }
+                        ["A", "B"].map {
+                            "base_model.model.model.layers.\(layer).\(projection.module).lora_\($0).weight"
+                        }
                     }
                 })
             let strange = tensors.keys.sorted().first { !known.contains($0) } ?? ""
@@ -94,13 +97,16 @@ private struct AdapterSettings {
         }
         self.rank = rank
         alpha = json["lora_alpha"]?.double ?? 8
-        guard alpha.isFinite, abs(alpha) < 1e6 else { throw .malformed(file: file, reason: "\"lora_alpha\" is out of range") }
+        guard alpha.isFinite, abs(alpha) < 1e6 else {
+            throw .malformed(file: file, reason: "\"lora_alpha\" is out of range")
+        }
         rootScaled = json["use_rslora"]?.flag ?? false
         var ranks: [(key: String, value: Int)] = [], alphas: [(key: String, value: Double)] = []
         for member in json["rank_pattern"]?.memberList ?? [] {
             let key = member.key, value = member.value
             guard let number = value.count, (1...AdapterLimit.rankMax).contains(number) else {
-                throw .malformed(file: file, reason: "rank_pattern \"\(key)\" is not between 1 and \(AdapterLimit.rankMax)")
+                throw .malformed(
+                    file: file, reason: "rank_pattern \"\(key)\" is not between 1 and \(AdapterLimit.rankMax)")
             }
             ranks.append((try Self.plain(key, file: file), number))
         }
@@ -117,9 +123,11 @@ private struct AdapterSettings {
 
     /// PEFT takes keys as regular expressions; those that are plain module names mean themselves.
     private static func plain(_ key: String, file: String) throws(ModelFault) -> String {
-        guard !key.isEmpty, key.utf8.allSatisfy({ byte in
-            byte == 0x2e || byte == 0x5f || (0x30...0x39).contains(byte) || (0x61...0x7a).contains(byte | 0x20)
-        }) else { throw .unsupported(file: file, feature: "pattern \"\(key)\"") }
+        guard !key.isEmpty,
+            key.utf8.allSatisfy({ byte in
+                byte == 0x2e || byte == 0x5f || (0x30...0x39).contains(byte) || (0x61...0x7a).contains(byte | 0x20)
+            })
+        else { throw .unsupported(file: file, feature: "pattern \"\(key)\"") }
         return key
     }
 

@@ -1,5 +1,6 @@
 // config.json in the two layouts that exist: transformers 5 writes `rope_parameters` and `dtype`, transformers 4
-// `rope_theta`, `rope_scaling` and `torch_dtype`. A family differs from the next by the fields of this value, not by code of
+// `rope_theta`, `rope_scaling` and `torch_dtype`. A family differs from the next by the fields of this value, not by
+// code of
 // its own: the transformer reads the fields.
 
 import Primitives
@@ -98,7 +99,9 @@ package struct ModelConfig: Hashable, Sendable {
         let windowed = family == "mistral" || json["use_sliding_window"]?.flag == true
         if windowed, let window = json["sliding_window"], !window.isNull {
             slidingWindow = try count("sliding_window", max: ConfigLimit.contextTokensMax)
-            guard family == "mistral" else { throw .unsupported(file: file, feature: "use_sliding_window in \(family)") }
+            guard family == "mistral" else {
+                throw .unsupported(file: file, feature: "use_sliding_window in \(family)")
+            }
         } else {
             slidingWindow = nil
         }
@@ -128,7 +131,9 @@ package struct ModelConfig: Hashable, Sendable {
         case "linear": return .linear(factor: try number("factor"))
         case "llama3":
             let low = try number("low_freq_factor"), high = try number("high_freq_factor")
-            guard high > low else { throw .malformed(file: file, reason: "high_freq_factor must exceed low_freq_factor") }
+            guard high > low else {
+                throw .malformed(file: file, reason: "high_freq_factor must exceed low_freq_factor")
+            }
             return .llama3(
                 factor: try number("factor"), low: low, high: high,
                 originalContext: try number("original_max_position_embeddings"))

@@ -1,4 +1,5 @@
-// Unicode normal form C. The standard library has it, for comparing strings, under the name that it keeps for Foundation.
+// Unicode normal form C. The standard library has it, for comparing strings, under the name that it keeps for
+// Foundation.
 
 @_spi(_Unicode) import Swift
 

@@ -1,4 +1,5 @@
-// The C kernels as Swift sees them: an instruction set chosen once, and double-precision functions that do not depend on the
+// The C kernels as Swift sees them: an instruction set chosen once, and double-precision functions that do not depend
+// on the
 // machine's libm.
 
 import Kernels
@@ -37,7 +38,8 @@ enum DoubleMath {
     static func log(_ x: Double) -> Double { kernel_log(x) }
 }
 
-/// Performs `body(0) … body(count - 1)` and answers when all are done, in any order and on any threads. The engine asks for
+/// Performs `body(0) … body(count - 1)` and answers when all are done, in any order and on any threads. The engine
+/// asks for
 /// at most `width` at once and gives each its own memory.
 package protocol WorkerPool: AnyObject {
     var width: Int { get }

@@ -105,7 +105,8 @@ package final class PackedMatrix: @unchecked Sendable {
 
     /// Tiles [from, to) of the product with every row of `input`.
     func multiply(
-        isa: Int32, from: Int, to: Int, input: Activations, output: UnsafeMutablePointer<Float>, stride: Int, tokens: Int
+        isa: Int32, from: Int, to: Int, input: Activations, output: UnsafeMutablePointer<Float>, stride: Int,
+        tokens: Int
     ) {
         switch precision {
         case .f32:

@@ -2,7 +2,8 @@
 //
 //     page: [layer][kv head] { keys [head_dim][16]   values [16][head_dim rounded up to 16] }
 //
-// Keys lie so that a lane is a position, values so that a lane is a channel: Protocol/numerics.md. A sequence is given all the
+// Keys lie so that a lane is a position, values so that a lane is a channel: Protocol/numerics.md. A sequence is given
+// all the
 // pages that it can need when it is admitted, so a running one never waits for memory and the limit is never exceeded.
 
 final class PagePool {

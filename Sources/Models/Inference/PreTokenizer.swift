@@ -1,5 +1,7 @@
-// The split expressions of byte-level tokenizers, each as a scanner written by hand: a general regular-expression engine
-// would be slower and would promise more than these models need. An expression that is not in this list is refused by name.
+// The split expressions of byte-level tokenizers, each as a scanner written by hand: a general regular-expression
+// engine
+// would be slower and would promise more than these models need. An expression that is not in this list is refused by
+// name.
 
 /// Which of the known expressions. Source: the `pre_tokenizer` of the families' tokenizer.json.
 enum SplitRule: Hashable, Sendable {

@@ -1,4 +1,5 @@
-// Safetensors files, read strictly: the header is bounded, the tensors tile the data section exactly, and each one's length
+// Safetensors files, read strictly: the header is bounded, the tensors tile the data section exactly, and each one's
+// length
 // is its shape times its element size. Whatever lies about its size is refused before a byte of data is touched.
 //
 //     8 bytes little-endian header length | JSON header | tensor data
@@ -45,7 +46,8 @@ package struct Safetensors {
         var shards: Set<String> = []
         for member in map {
             let tensor = member.key
-            guard let file = member.value.text, !file.isEmpty, !file.contains("/"), !file.contains("\\"), file != ".." else {
+            guard let file = member.value.text, !file.isEmpty, !file.contains("/"), !file.contains("\\"), file != ".."
+            else {
                 throw .malformed(file: index, reason: "tensor \(tensor) is not mapped to a file name in the folder")
             }
             shards.insert(file)
@@ -81,7 +83,9 @@ package struct Safetensors {
             }
             var shape: [Int] = [], total = size
             for dimension in dimensions {
-                guard let extent = dimension.count else { throw fault("tensor \(name) has a dimension that is no count") }
+                guard let extent = dimension.count else {
+                    throw fault("tensor \(name) has a dimension that is no count")
+                }
                 shape.append(extent)
                 let (product, overflow) = total.multipliedReportingOverflow(by: extent)
                 guard !overflow else { throw fault("tensor \(name) has an absurd shape \(shape)") }
@@ -98,7 +102,9 @@ package struct Safetensors {
                 name: name, dtype: dtype, shape: shape, bytes: UnsafeRawBufferPointer(rebasing: data[begin..<end]))
             guard tensors.updateValue(view, forKey: name) == nil else { throw fault("tensor \(name) appears twice") }
         }
-        guard tensors.count <= TensorLimit.tensorsMax else { throw fault("more than \(TensorLimit.tensorsMax) tensors") }
+        guard tensors.count <= TensorLimit.tensorsMax else {
+            throw fault("more than \(TensorLimit.tensorsMax) tensors")
+        }
         spans.sort { ($0.begin, $0.end) < ($1.begin, $1.end) }
         var reached = 0
         for span in spans {

@@ -1,7 +1,8 @@
 // From logits to a token. Chance is a function of (seed, choice, position) alone, so a token can be checked without
 // replaying the ones before it. Ties go to the lowest id.
 //
-// The set: the `topK` greatest logits, of these the fewest whose probability reaches `topP`. The draw: u in [0, 1) times the
+// The set: the `topK` greatest logits, of these the fewest whose probability reaches `topP`. The draw: u in [0, 1)
+// times the
 // set's mass, walked in order of id. Protocol/numerics.md.
 
 import Kernels
@@ -73,7 +74,9 @@ struct Sampler {
         if limited {
             let wanted = sampling.topK > 0 ? min(sampling.topK, vocabulary) : vocabulary
             keepGreatest(logits, wanted)
-            if sampling.topP < 1 { keepMass(Double(max(sampling.topP, 0)) * order.reduce(0) { $0 + Double(weights[Int($1)]) }) }
+            if sampling.topP < 1 {
+                keepMass(Double(max(sampling.topP, 0)) * order.reduce(0) { $0 + Double(weights[Int($1)]) })
+            }
             order.sort()
         } else {
             order.append(contentsOf: 0..<Int32(vocabulary))

@@ -24,7 +24,9 @@ package struct StreamingDecoder: Sendable {
     /// The text that this token completes.
     package mutating func add(_ token: Int32) -> String {
         if skipSpecial, tokenizer.special.contains(token) { return "" }
-        guard token >= 0, Int(token) < tokenizer.pieces.count, let piece = tokenizer.pieces[Int(token)] else { return "" }
+        guard token >= 0, Int(token) < tokenizer.pieces.count, let piece = tokenizer.pieces[Int(token)] else {
+            return ""
+        }
         var text = ""
         switch piece {
         case .byte(let byte):
@@ -78,7 +80,8 @@ package struct StreamingDecoder: Sendable {
                 // The second byte of these leads has a narrower range; outside it nothing can complete them.
                 let second = bytes[bytes.count - back + 1]
                 switch byte {
-                case 0xe0 where second < 0xa0, 0xed where second > 0x9f, 0xf0 where second < 0x90, 0xf4 where second > 0x8f:
+                case 0xe0 where second < 0xa0, 0xed where second > 0x9f, 0xf0 where second < 0x90,
+                    0xf4 where second > 0x8f:
                     return 0
                 default: break
                 }

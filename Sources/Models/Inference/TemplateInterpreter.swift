@@ -51,7 +51,8 @@ struct TemplateInterpreter {
     }
 
     private mutating func loop(
-        _ targets: [String], _ sequence: Expression, _ filter: Expression?, _ body: [Statement], _ otherwise: [Statement]
+        _ targets: [String], _ sequence: Expression, _ filter: Expression?, _ body: [Statement],
+        _ otherwise: [Statement]
     ) throws(TemplateFault) {
         guard let elements = try evaluate(sequence).elements else { throw .evaluation("a for loop over no sequence") }
         var rounds: [[String: TemplateValue]] = []
@@ -77,10 +78,13 @@ struct TemplateInterpreter {
         for (index, round) in rounds.enumerated() {
             try step()
             var scope = round
-            func member(_ key: String, _ value: TemplateValue) -> TemplateMember { TemplateMember(key: key, value: value) }
+            func member(_ key: String, _ value: TemplateValue) -> TemplateMember {
+                TemplateMember(key: key, value: value)
+            }
             scope["loop"] = .dictionary([
                 member("index", .integer(index + 1)), member("index0", .integer(index)),
-                member("revindex", .integer(rounds.count - index)), member("revindex0", .integer(rounds.count - index - 1)),
+                member("revindex", .integer(rounds.count - index)),
+                member("revindex0", .integer(rounds.count - index - 1)),
                 member("first", .bool(index == 0)), member("last", .bool(index == rounds.count - 1)),
                 member("length", .integer(rounds.count)),
                 member("previtem", index > 0 ? elements[index - 1] : .undefined),
@@ -173,7 +177,9 @@ struct TemplateInterpreter {
         }
     }
 
-    private func slice(_ base: TemplateValue, _ from: Int?, _ to: Int?, _ step: Int) throws(TemplateFault) -> TemplateValue {
+    private func slice(_ base: TemplateValue, _ from: Int?, _ to: Int?, _ step: Int) throws(TemplateFault)
+        -> TemplateValue
+    {
         guard base != .undefined, let elements = base.elements else {
             throw .evaluation("\(base.json.prefix(40)) cannot be sliced")
         }

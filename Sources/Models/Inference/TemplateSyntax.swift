@@ -1,4 +1,5 @@
-// The part of Jinja that chat templates use, parsed into a tree. Whatever is outside it is refused when the model is loaded,
+// The part of Jinja that chat templates use, parsed into a tree. Whatever is outside it is refused when the model is
+// loaded,
 // with the words that were not understood: a prompt put together wrongly would be worse than none.
 //
 // Environment as transformers sets it: trim_blocks, lstrip_blocks, no trailing newline kept.
@@ -159,8 +160,10 @@ enum TemplateLexer {
         }
         if isDigit(first) {
             var isFloat = false
-            while at < text.count, isDigit(text[at])
-                || (text[at] == "." && !isFloat && at + 1 < text.count && isDigit(text[at + 1])) {
+            while at < text.count,
+                isDigit(text[at])
+                    || (text[at] == "." && !isFloat && at + 1 < text.count && isDigit(text[at + 1]))
+            {
                 if text[at] == "." { isFloat = true }
                 word.append(text[at])
                 at += 1

@@ -30,7 +30,8 @@ indirect enum TemplateValue: Hashable, Sendable {
         case .number: self = json.integer.map(Self.integer) ?? .float(json.double ?? 0)
         case .string(let text): self = .string(text)
         case .array(let items): self = .list(items.map(Self.init))
-        case .members(let members): self = .dictionary(members.map { TemplateMember(key: $0.key, value: Self($0.value)) })
+        case .members(let members):
+            self = .dictionary(members.map { TemplateMember(key: $0.key, value: Self($0.value)) })
         }
     }
 
@@ -104,8 +105,10 @@ indirect enum TemplateValue: Hashable, Sendable {
 
     func passes(_ test: String) -> Bool {
         switch (test, self) {
-        case ("undefined", .undefined), ("none", .none), ("string", .string), ("mapping", .dictionary), ("boolean", .bool),
-            ("number", .integer), ("number", .float), ("integer", .integer), ("true", .bool(true)), ("false", .bool(false)),
+        case ("undefined", .undefined), ("none", .none), ("string", .string), ("mapping", .dictionary),
+            ("boolean", .bool),
+            ("number", .integer), ("number", .float), ("integer", .integer), ("true", .bool(true)),
+            ("false", .bool(false)),
             ("sequence", .list), ("sequence", .string), ("sequence", .dictionary), ("iterable", .list),
             ("iterable", .string), ("iterable", .dictionary):
             true

@@ -1,4 +1,5 @@
-// tokenizer.json: byte-level BPE (LLaMA 3, Qwen, GLM-4, the starter) and SentencePiece-style BPE with byte fallback (LLaMA 2,
+// tokenizer.json: byte-level BPE (LLaMA 3, Qwen, GLM-4, the starter) and SentencePiece-style BPE with byte fallback
+// (LLaMA 2,
 // Mistral). Text is bytes throughout: Swift's String would hold two tokens that differ only in normal form for one.
 //
 //     text --added tokens cut out--> stretches --normalise--> --split--> words --merge--> ids --template--> ids
@@ -19,7 +20,8 @@ package struct Tokenizer: Sendable {
     enum Scheme: Hashable, Sendable {
         /// `composes`: characters are brought to normal form C first.
         case byteLevel(SplitRule, prefixSpace: Bool, composes: Bool)
-        /// Blanks become ▁; the mark is put before the whole text, or before every stretch between added tokens, or nowhere.
+        /// Blanks become ▁; the mark is put before the whole text, or before every stretch between added tokens, or
+        /// nowhere.
         case blankMarks(Marking)
     }
 
@@ -66,7 +68,9 @@ package struct Tokenizer: Sendable {
         for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
             if let value = model[key], !value.isNull, value.text != "" { throw unsupported("model.\(key)") }
         }
-        guard vocabulary.count <= TokenizerLimit.tokensMax else { throw fault("more than \(TokenizerLimit.tokensMax) tokens") }
+        guard vocabulary.count <= TokenizerLimit.tokensMax else {
+            throw fault("more than \(TokenizerLimit.tokensMax) tokens")
+        }
         var ids: [[UInt8]: Int32] = [:]
         ids.reserveCapacity(vocabulary.count)
         var texts: [Int32: String] = [:]
@@ -88,7 +92,8 @@ package struct Tokenizer: Sendable {
             fallback = found
         }
         byteFallback = fallback
-        (ids: self.ids, added: added, special: special) = try Self.addedTokens(json, ids: ids, texts: &texts, file: file)
+        (ids: self.ids, added: added, special: special) = try Self.addedTokens(
+            json, ids: ids, texts: &texts, file: file)
         byteIDs = ByteAlphabet.scalars.map { [ids = self.ids] in ids[Array(String($0).utf8)] }
         stripsFirstBlank = try TokenizerSteps.stripsFirstBlank(json, scheme: scheme, file: file)
         (prefix, suffix) = try TokenizerSteps.template(json["post_processor"], ids: self.ids, file: file)

@@ -41,7 +41,9 @@ enum TokenizerSteps {
                 byteLevel = true
                 prefixSpace = step["add_prefix_space"]?.flag ?? true
                 if step["use_regex"]?.flag ?? true {
-                    guard rule == nil else { throw .unsupported(file: file, feature: "ByteLevel's split after another") }
+                    guard rule == nil else {
+                        throw .unsupported(file: file, feature: "ByteLevel's split after another")
+                    }
                     rule = .gpt2
                 }
             case "Metaspace" where step["replacement"]?.text == "▁" && step["split"]?.flag == false:
@@ -70,7 +72,8 @@ enum TokenizerSteps {
             case ("Replace", .blankMarks) where step["pattern"]?["String"]?.text == "▁" && step["content"]?.text == " ":
                 break
             case ("ByteFallback", .blankMarks), ("Fuse", .blankMarks): break
-            case ("Strip", .blankMarks) where step["content"]?.text == " " && step["start"]?.count == 1
+            case ("Strip", .blankMarks)
+            where step["content"]?.text == " " && step["start"]?.count == 1
                 && step["stop"]?.count == 0:
                 strips = true
             case (let kind, _): throw .unsupported(file: file, feature: "decoder \(kind ?? "without a type")")

@@ -1,5 +1,7 @@
-// One forward pass over a batch: the tokens of several sequences, each at its own position and with its own adapter. Reads
-// like the paper; every step is a kernel over rows (tokens) or tiles (outputs), cut into as many slices as the pool is wide.
+// One forward pass over a batch: the tokens of several sequences, each at its own position and with its own adapter.
+// Reads
+// like the paper; every step is a kernel over rows (tokens) or tiles (outputs), cut into as many slices as the pool is
+// wide.
 // Which rows share a batch, how a prompt was cut into chunks and how wide the pool is change no bit of any row.
 //
 //     x -> norm -> q k v -> rotate -> cache -> attention -> o -> + -> norm -> gate up -> silu -> down -> +
@@ -119,7 +121,8 @@ final class Transformer {
         }
         for index in 0..<config.layers {
             let layer = model.layers[index]
-            prepare(normed, columns: config.hidden, addsDelta: index > 0, norm: layer.inputNorm, layer: index, group: 0..<3)
+            prepare(
+                normed, columns: config.hidden, addsDelta: index > 0, norm: layer.inputNorm, layer: index, group: 0..<3)
             multiply(normed, layer: index, group: 0..<3)
             rotateAndCache(layer: index)
             attend(layer: index)
@@ -171,7 +174,8 @@ final class Transformer {
             input.scales + from * blocks, input.sums + from * blocks)
     }
 
-    /// Makes the input of a group of matrices, row by row: residual, norm or activation, int8 blocks, LoRA's first half.
+    /// Makes the input of a group of matrices, row by row: residual, norm or activation, int8 blocks, LoRA's first
+    /// half.
     private func prepare(
         _ input: Activations, columns: Int, addsDelta: Bool = false, norm: [Float]? = nil, activates: Bool = false,
         layer: Int, group: Range<Int>
@@ -218,14 +222,16 @@ final class Transformer {
                 let (from, to) = part(matrix.tiles, slice)
                 guard from < to else { continue }
                 matrix.multiply(
-                    isa: isa, from: from, to: to, input: input, output: output.values, stride: output.stride, tokens: rows)
+                    isa: isa, from: from, to: to, input: input, output: output.values, stride: output.stride,
+                    tokens: rows)
                 for segment in segments {
                     guard let update = segment.adapter?.updates[layer][index] else { continue }
                     update.up.multiplyAdd(
                         isa: isa, from: from, to: to,
                         input: lowRank + (segment.row * Self.groupMax + index - group.lowerBound) * Self.rankStride,
                         inputStride: Self.groupMax * Self.rankStride, scale: update.scale,
-                        output: output.values + segment.row * output.stride, stride: output.stride, tokens: segment.count)
+                        output: output.values + segment.row * output.stride, stride: output.stride,
+                        tokens: segment.count)
                 }
             }
         }
@@ -262,7 +268,8 @@ final class Transformer {
                 for head in 0..<config.keyValueHeads {
                     let at = writable + offset(layer: index, head: head)
                     kernel_store_kv(
-                        at, at + cache.keyFloats, position % PagePool.positionsPerPage, dimension, key + head * dimension,
+                        at, at + cache.keyFloats, position % PagePool.positionsPerPage, dimension,
+                        key + head * dimension,
                         values + row * keyStride + head * dimension)
                 }
             }
@@ -294,7 +301,8 @@ final class Transformer {
 final class FloatArena {
     private var blocks: [UnsafeMutableRawPointer] = []
 
-    func make<T: ExpressibleByIntegerLiteral & BitwiseCopyable>(_ type: T.Type, _ count: Int) -> UnsafeMutablePointer<T> {
+    func make<T: ExpressibleByIntegerLiteral & BitwiseCopyable>(_ type: T.Type, _ count: Int) -> UnsafeMutablePointer<T>
+    {
         let bytes = max(count, 1) * MemoryLayout<T>.stride
         let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
         blocks.append(memory)
