@@ -10,7 +10,7 @@ import Testing
     private static let isWriting = ProcessInfo.processInfo.environment["OPENLEDGER_WRITE_VECTORS"] == "1"
 
     @Test func aGoodBundlePassesEveryCheck() throws {
-        for vector in try BundleVectors.valid() {
+        for vector in try BundleVectors.valid.get() {
             #expect(vector.fails == [], "\(vector.name)")
             let bundle = try ReceiptBundle(decoding: vector.bytes)
             #expect(bundle.encoded() == vector.bytes)
@@ -40,7 +40,7 @@ import Testing
             "other-network-asked": ["network", "committee"], "stale-checkpoint": ["freshness"],
             "from-the-future": ["freshness"],
         ]
-        let vectors = try BundleVectors.mustReject()
+        let vectors = try BundleVectors.mustReject.get()
         #expect(Set(vectors.map(\.name)).count == vectors.count)
         for vector in vectors {
             #expect(!vector.fails.isEmpty, "\(vector.name) passed")
@@ -53,7 +53,7 @@ import Testing
     @Test func theVectorsAreOnDisk() throws {
         let folder = Self.vectors.appending(path: "swift")
         var index: [JSONValue] = []
-        for (name, vectors) in [("valid", try BundleVectors.valid()), ("must-reject", try BundleVectors.mustReject())] {
+        for (name, vectors) in [("valid", try BundleVectors.valid.get()), ("must-reject", try BundleVectors.mustReject.get())] {
             let place = folder.appending(path: name)
             if Self.isWriting { try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true) }
             for vector in vectors {
@@ -124,7 +124,7 @@ import Testing
 
     /// Random damage to a good file never passes and never traps.
     @Test func damageNeverPasses() throws {
-        let vector = try BundleVectors.valid()[1]
+        let vector = try BundleVectors.valid.get()[1]
         var random = SeededRandom(seed: 11)
         for _ in 0..<100 {
             var bytes = vector.bytes

@@ -4,21 +4,21 @@ import Ledger
 import LightClient
 import Primitives
 
-struct BundleVector {
+struct BundleVector: Sendable {
     let name: String
     let bytes: [UInt8]
     let checkpoint: Checkpoint
     let now: WallTime
+    /// The names of the checks that fail.
+    let fails: [String]
 
     init(_ name: String, _ bytes: [UInt8], _ checkpoint: Checkpoint, now: WallTime = BundleScene.now) {
         self.name = name
         self.bytes = bytes
         self.checkpoint = checkpoint
         self.now = now
-    }
-
-    var fails: [String] {
-        BundleVerifier.verify(bytes, checkpoint: checkpoint, now: now).filter { !$0.passed }.map(\.check.rawValue)
+        fails = BundleVerifier.verify(bytes, checkpoint: checkpoint, now: now).filter { !$0.passed }
+            .map(\.check.rawValue)
     }
 
     func json(folder: String) -> JSONValue {
@@ -33,7 +33,10 @@ struct BundleVector {
 }
 
 enum BundleVectors {
-    static func valid() throws -> [BundleVector] {
+    static let valid = Result { try makeValid() }
+    static let mustReject = Result { try makeMustReject() }
+
+    private static func makeValid() throws -> [BundleVector] {
         let scene = try BundleScene()
         let one = try BundleScene(sizes: [1])
         let large = try BundleScene(sizes: [32, 4])
@@ -60,7 +63,7 @@ enum BundleVectors {
         ]
     }
 
-    static func mustReject() throws -> [BundleVector] {
+    private static func makeMustReject() throws -> [BundleVector] {
         let scene = try BundleScene()
         let good = try scene.bundle()
         let checkpoint = scene.checkpoint
