@@ -54,7 +54,9 @@ struct BundleScene {
             supply: Supply(free: .one, staked: .one))
     }
 
-    func certify(_ header: Header, epoch: Int, kind: VoteKind = .finalize, by signers: [SigningKey]? = nil) -> Certificate {
+    func certify(_ header: Header, epoch: Int, kind: VoteKind = .finalize, by signers: [SigningKey]? = nil)
+        -> Certificate
+    {
         let vote = Vote(kind: kind, height: header.height, view: header.view, digestVoted: header.digest)
         let message = vote.signingBytes(network: network)
         let signatures = (signers ?? keys[epoch]).map { (key: $0.publicKey, signature: $0.sign(message)) }
@@ -98,7 +100,8 @@ struct BundleScene {
             answerTokens: 40,
             data: DataUse(
                 snapshots: [CID(.dagCBOR, digest: digest("snapshot"))],
-                retrieval: Retrieval(method: "bm25", revision: 1, passages: 3, settings: ["k1": 1_200_000, "b": 750_000]),
+                retrieval: Retrieval(
+                    method: "bm25", revision: 1, passages: 3, settings: ["k1": 1_200_000, "b": 750_000]),
                 indexes: [], query: Commitment(digest("query")), rows: digest("rows"),
                 contributors: [
                     Contributor(account: Self.key("ann").publicKey.account, share: PartsPerMillion(700_000)),

@@ -53,7 +53,9 @@ import Testing
     @Test func theVectorsAreOnDisk() throws {
         let folder = Self.vectors.appending(path: "swift")
         var index: [JSONValue] = []
-        for (name, vectors) in [("valid", try BundleVectors.valid.get()), ("must-reject", try BundleVectors.mustReject.get())] {
+        for (name, vectors) in [
+            ("valid", try BundleVectors.valid.get()), ("must-reject", try BundleVectors.mustReject.get()),
+        ] {
             let place = folder.appending(path: name)
             if Self.isWriting { try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true) }
             for vector in vectors {
@@ -110,7 +112,8 @@ import Testing
             process.waitUntilExit()
             return (process.terminationStatus, String(decoding: output, as: UTF8.self))
         }
-        guard try run(["-c", "import cbor2, nacl"]).status == 0 || run(["-c", "import cbor2, cryptography"]).status == 0
+        guard
+            try run(["-c", "import cbor2, nacl"]).status == 0 || run(["-c", "import cbor2, cryptography"]).status == 0
         else {
             print("*** SKIPPED: \(python) has no cbor2 with PyNaCl or cryptography; Bootstrap/verify.py is not tested.")
             return

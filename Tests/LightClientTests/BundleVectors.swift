@@ -1,4 +1,5 @@
-// The vectors of Protocol/Vectors/swift: what a verifier must accept, and what it must reject with which checks failing.
+// The vectors of Protocol/Vectors/swift: what a verifier must accept, and what it must reject with which checks
+// failing.
 
 import Ledger
 import LightClient
@@ -85,10 +86,12 @@ enum BundleVectors {
         // Honest in form, wrong in substance, properly signed and certified.
         add("price", try scene.bundle { $0.amount = try $0.amount.adding(Amount(baseUnits: 1)) })
         add("total-below-amount", try scene.bundle { $0.total = .zero })
-        add("weights-sum", try scene.bundle {
-            let contributors = $0.data.contributors
-            $0.data.contributors[0] = Contributor(account: contributors[0].account, share: PartsPerMillion(1))
-        })
+        add(
+            "weights-sum",
+            try scene.bundle {
+                let contributors = $0.data.contributors
+                $0.data.contributors[0] = Contributor(account: contributors[0].account, share: PartsPerMillion(1))
+            })
         add("weights-order", try scene.bundle { $0.data.contributors.reverse() })
         add("weights-without-rows", try scene.bundle { $0.data.rows = nil })
         add("other-network", try scene.bundle { $0.network = NetworkID(.zero) })
@@ -140,7 +143,8 @@ enum BundleVectors {
         addFour(
             "signer-unknown",
             Certificate(vote: full.vote, signers: [0x1f], signatures: full.signatures + [full.signatures[0]]))
-        addFour("signer-bits-long", Certificate(vote: full.vote, signers: full.signers + [0], signatures: full.signatures))
+        addFour(
+            "signer-bits-long", Certificate(vote: full.vote, signers: full.signers + [0], signatures: full.signatures))
         addFour("notarization", four.certify(ofFour.header, epoch: 0, kind: .notarize))
         let early = Vote(
             kind: .finalize, height: full.vote.height, view: ofFour.header.view - 1, digestVoted: full.vote.digestVoted)
@@ -190,7 +194,9 @@ enum BundleVectors {
     /// Each field of the receipt, its parts and the header changed by one, alone.
     private static func fieldTampers(_ bundle: CBOR, _ checkpoint: Checkpoint) -> [BundleVector] {
         var vectors: [BundleVector] = []
-        for path in [["receipt", "receipt"], ["receipt", "receipt", "model"], ["receipt", "receipt", "price"], ["header"]] {
+        for path in [
+            ["receipt", "receipt"], ["receipt", "receipt", "model"], ["receipt", "receipt", "price"], ["header"],
+        ] {
             guard case .entries(let entries) = path.reduce(bundle, { $0.child($1) }) else { continue }
             for entry in entries {
                 guard let value = entry.value.nudged else { continue }
@@ -264,7 +270,9 @@ extension CBOR {
         guard let key = path.first else { return value }
         guard case .entries(let entries) = self else { return self }
         return .entries(
-            entries.map { $0.key == key ? CBOREntry(key, $0.value.replacing(Array(path.dropFirst()), with: value)) : $0 })
+            entries.map {
+                $0.key == key ? CBOREntry(key, $0.value.replacing(Array(path.dropFirst()), with: value)) : $0
+            })
     }
 
     /// Another value of the same kind; nil for containers.

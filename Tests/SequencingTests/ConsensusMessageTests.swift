@@ -14,7 +14,8 @@ import Testing
             Vote(kind: .notarize, height: 1, view: 2, digestVoted: certified.header.digest), by: network.keys[0],
             network: network.network)
         return [
-            .proposal(Proposal(batch: certified.batch, vote: vote)), .votes([vote]), .certificate(certified.certificate),
+            .proposal(Proposal(batch: certified.batch, vote: vote)), .votes([vote]),
+            .certificate(certified.certificate),
             .standing(Standing(height: 3, view: 4, votes: [vote], certificates: [certified.certificate])),
             .final(FinalHeader(header: certified.header, certificate: certified.certificate)),
             .final(FinalHeader(header: network.genesis, certificate: nil)),

@@ -4,6 +4,7 @@
 
 import Ledger
 import Primitives
+
 @testable import Sequencing
 
 struct Faults: Sendable {
@@ -96,7 +97,8 @@ final class ConsensusNetwork {
 
     func start(_ index: Int) {
         let chain = homes[index].chain
-        let tip = chain.last.map { FinalHeader(header: $0.header, certificate: $0.certificate) }
+        let tip =
+            chain.last.map { FinalHeader(header: $0.header, certificate: $0.certificate) }
             ?? FinalHeader(header: genesis, certificate: nil)
         let epoch = tip.header.epoch + (tip.header.next == nil ? 0 : 1)
         let seed = ([genesis] + chain.map(\.header)).last { $0.next != nil && $0.epoch + 1 == epoch } ?? genesis
@@ -254,7 +256,9 @@ final class ConsensusNetwork {
         switch effect {
         case .broadcast(let message):
             try watch(message, of: index)
-            for peer in homes.indices where peer != index { deliver(altered(message, of: index, to: peer), index, peer) }
+            for peer in homes.indices where peer != index {
+                deliver(altered(message, of: index, to: peer), index, peer)
+            }
             if index == faults.byzantine { echo(message, index) }
         case .send(let message, let to):
             guard let peer = keys.firstIndex(where: { $0.publicKey.peerID == to }) else { return }

@@ -15,7 +15,9 @@ import Testing
         try network.run(until: seconds(20), stepsMax: members == 16 ? 30_000 : 60_000) {
             network.heights.allSatisfy { $0 >= (members == 16 ? 5 : 30) }
         }
-        #expect(network.heights.allSatisfy { $0 >= (members == 16 ? 5 : 30) }, "\(network.heights) at \(network.now), \(network.steps) steps")
+        #expect(
+            network.heights.allSatisfy { $0 >= (members == 16 ? 5 : 30) },
+            "\(network.heights) at \(network.now), \(network.steps) steps")
     }
 
     /// Three epochs of twelve batches: hand-overs happen, and views of the epochs do not meet.
@@ -43,8 +45,13 @@ import Testing
         network.setWork(true)
         try network.run(until: seconds(120)) { network.homes[0].chain.count >= 20 }
         #expect(network.homes[0].chain.count >= 20)
-        #expect(!network.homes[0].chain.contains { $0.header.proposer == network.committee.members.first {
-            $0.key == network.keys[2].publicKey }?.account })
+        #expect(
+            !network.homes[0].chain.contains {
+                $0.header.proposer
+                    == network.committee.members.first {
+                        $0.key == network.keys[2].publicKey
+                    }?.account
+            })
     }
 
     @Test func withoutAQuorumItStopsSafelyAndSaysSo() throws {

@@ -7,7 +7,9 @@ import Testing
 @Suite struct PoolTests {
     private let network = NetworkID(.zero)
 
-    private func key(_ name: String) throws -> SigningKey { try SigningKey(seed: Digest(sha256: Array(name.utf8)).bytes) }
+    private func key(_ name: String) throws -> SigningKey {
+        try SigningKey(seed: Digest(sha256: Array(name.utf8)).bytes)
+    }
 
     private func receipt(_ allowance: UInt8, _ sequence: UInt64, expiry: UInt64 = 100) throws -> SignedReceipt {
         let (server, payer) = (try key("server"), try key("payer"))
@@ -16,7 +18,8 @@ import Testing
             network: network, allowance: AllowanceID(Digest(sha256: [allowance])), sequence: sequence, request: .zero,
             expiry: expiry,
             model: ModelUse(
-                weights: CID(.raw, hashing: []), owner: nil, tokenizer: nil, template: nil, precision: "f32", numerics: 1),
+                weights: CID(.raw, hashing: []), owner: nil, tokenizer: nil, template: nil, precision: "f32",
+                numerics: 1),
             decoding: Decoding(maxTokens: 1), prompt: Commitment(.zero), answer: Commitment(.zero), promptTokens: 1,
             answerTokens: 1, data: .none, price: price, amount: .one, total: try Amount.one.multiplied(by: sequence),
             payer: payer.publicKey.account, payerKey: payer.publicKey, server: server.publicKey.account,

@@ -1,5 +1,5 @@
-// Follows a network without its state: committees by hand-overs from a checkpoint, headers by certificates. A hand-over is
-// a few kilobytes an epoch; headers within an epoch may be skipped.
+// Follows a network without its state: committees by hand-overs from a checkpoint, headers by certificates. A
+// hand-over is a few kilobytes an epoch; headers within an epoch may be skipped.
 //
 //   checkpoint committee ──hand-over──▶ committee ──hand-over──▶ committee ──certificate──▶ header ──proof──▶ receipt, state
 
@@ -39,8 +39,8 @@ public struct HeaderChain: Sendable {
         newest.map { proof.proves(key, holds: value, root: $0.stateRoot) } ?? false
     }
 
-    /// Whether `certificate` makes `header` final. Its view may be above the header's: a batch that a later view finalizes
-    /// is certified there (Protocol/sequencing.md).
+    /// Whether `certificate` makes `header` final. Its view may be above the header's: a batch that a later view
+    /// finalizes is certified there (Protocol/sequencing.md).
     public static func verify(
         _ header: Header, _ certificate: Certificate, by committee: Committee
     ) throws(CertificateFault) {

@@ -65,7 +65,9 @@ public struct ReceiptBundle: ChainObject {
 
     public init(cbor: CBOR) throws(CBORFault) {
         var fields = try CBORFields(cbor, "ReceiptBundle")
-        guard try fields.unsigned("v") == Self.version else { throw fields.fault("v", "is a version that is not known") }
+        guard try fields.unsigned("v") == Self.version else {
+            throw fields.fault("v", "is a version that is not known")
+        }
         receipt = try SignedReceipt(cbor: fields.value("receipt"))
         proof = try MerkleProof(cbor: fields.value("proof"))
         header = try Header(cbor: fields.value("header"))

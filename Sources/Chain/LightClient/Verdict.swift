@@ -1,5 +1,5 @@
-// The offline verdict on a receipt bundle: one line a check, each with its reason, whatever the others say. No clock, no
-// network, no state.
+// The offline verdict on a receipt bundle: one line a check, each with its reason, whatever the others say. No clock,
+// no network, no state.
 
 import Ledger
 public import Primitives
@@ -124,7 +124,9 @@ public enum BundleVerifier {
     private static func committee(_ bundle: ReceiptBundle, _ checkpoint: Checkpoint) -> (String?, String) {
         let committees = [bundle.committee] + bundle.handovers.map(\.next)
         guard let start = committees.firstIndex(where: { $0.digest == checkpoint.committee }) else {
-            return ("the file does not begin at the checkpoint; ask for a bundle from it, or take a newer checkpoint", "")
+            return (
+                "the file does not begin at the checkpoint; ask for a bundle from it, or take a newer checkpoint", ""
+            )
         }
         var current = committees[start]
         for handover in bundle.handovers[start...] {

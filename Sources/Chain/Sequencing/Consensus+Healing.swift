@@ -1,5 +1,5 @@
-// Time, and what it heals: view time-outs, repeating where one stands, asking for what is missing, saying that the chain
-// stalls.
+// Time, and what it heals: view time-outs, repeating where one stands, asking for what is missing, saying that the
+// chain stalls.
 
 import Ledger
 import Primitives
@@ -173,8 +173,8 @@ extension Consensus {
         }
     }
 
-    /// A peer says that this header is final. If a committee that we do not know yet signed it, the batches up to it will
-    /// tell; until they come it is only a reason to ask.
+    /// A peer says that this header is final. If a committee that we do not know yet signed it, the batches up to it
+    /// will tell; until they come it is only a reason to ask.
     mutating func learn(_ final: FinalHeader, from peer: PeerID) {
         let header = final.header
         guard header.network == network, header.height > tip.header.height else {

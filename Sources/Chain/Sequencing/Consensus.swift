@@ -1,6 +1,6 @@
-// Simplex consensus (Chan and Pass, eprint 2023/463): which batch comes next, agreed by more than two thirds of the seats.
-// Safe whatever the network does and however long; live while more than two thirds are reachable. A committee of one is
-// the same code.
+// Simplex consensus (Chan and Pass, eprint 2023/463): which batch comes next, agreed by more than two thirds of the
+// seats. Safe whatever the network does and however long; live while more than two thirds are reachable. A committee
+// of one is the same code.
 //
 //                 ┌──────────────────────────── view v ────────────────────────────┐
 //   enter v ──▶ leader proposes ──▶ verify, persist, notarize ──quorum──▶ notarization ──▶ persist, finalize; enter v+1
@@ -12,14 +12,14 @@
 //  - a vote is counted, by its own member too, only when it is on disk;
 //  - a proposal is voted for only on a notarized or final parent with every view between nullified, and only after the
 //    owner executed it;
-//  - a finalize vote in view v is cast for the batch notarized there and for each of its ancestors not yet final, so that
-//    every height gets its own certificate, if need be with a view above its header's. Likewise the last batch of an
-//    epoch is offered again in later views until it is final, for nothing may be built on it;
+//  - a finalize vote in view v is cast for the batch notarized there and for each of its ancestors not yet final, so
+//    that every height gets its own certificate, if need be with a view above its header's. Likewise the last batch of
+//    an epoch is offered again in later views until it is final, for nothing may be built on it;
 //  - views are numbered across epochs (`Views`), so that votes of two epochs cannot meet; a nullify vote has height 0,
 //    because members in one view may disagree about the height.
 //
-// Idle chains rest: a leader proposes when its owner has work or a heartbeat is due, and the others time a view only from
-// when they know of work. Loss heals because a member with anything undecided repeats where it stands.
+// Idle chains rest: a leader proposes when its owner has work or a heartbeat is due, and the others time a view only
+// from when they know of work. Loss heals because a member with anything undecided repeats where it stands.
 
 package import Ledger
 package import Primitives
@@ -101,7 +101,8 @@ package struct Consensus: Sendable {
 
     /// Views up to here are decided: the view of the last final header, or the base of an epoch that began after it.
     var floor: UInt64 {
-        tip.header.next == nil ? max(tip.header.view, Views.base(ofEpoch: tip.header.epoch))
+        tip.header.next == nil
+            ? max(tip.header.view, Views.base(ofEpoch: tip.header.epoch))
             : Views.base(ofEpoch: committee.epoch)
     }
 
@@ -127,8 +128,8 @@ package struct Consensus: Sendable {
         return effects
     }
 
-    /// Does all that the present state allows, to a fixed point: every step is idempotent, so the order in which messages
-    /// came does not matter.
+    /// Does all that the present state allows, to a fixed point: every step is idempotent, so the order in which
+    /// messages came does not matter.
     private mutating func progress(now: Instant) {
         wantedViews = []
         wantedBatches = []

@@ -45,8 +45,8 @@ package struct BuildRequest: Hashable, Sendable {
 
 package enum ConsensusStatus: Hashable, Sendable {
     case live
-    /// There is work and nothing became final since then: a third or more of the seats are not reachable. Nothing is lost
-    /// and nothing contradictory can be certified; the chain goes on when they are back.
+    /// There is work and nothing became final since then: a third or more of the seats are not reachable. Nothing is
+    /// lost and nothing contradictory can be certified; the chain goes on when they are back.
     case stalled(since: Instant)
 }
 

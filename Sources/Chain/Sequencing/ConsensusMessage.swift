@@ -145,11 +145,12 @@ package struct VoteRecord: Hashable, Sendable {
 
     /// A key that sorts by view, for the owner's table: a member makes at most one record of a kind in a view.
     package var key: [UInt8] {
-        let kind: UInt8 = switch votes.first?.vote.kind {
-        case .notarize: 0
-        case .nullify: 1
-        case .finalize, nil: 2
-        }
+        let kind: UInt8 =
+            switch votes.first?.vote.kind {
+            case .notarize: 0
+            case .nullify: 1
+            case .finalize, nil: 2
+            }
         return view.bigEndianBytes + [kind]
     }
 

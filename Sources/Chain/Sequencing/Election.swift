@@ -1,6 +1,6 @@
-// Who sequences an epoch. Weight is stake plus contribution (OPEN burned by use), contribution counting no more than the
-// stake, so that burning to oneself buys no more than staking does. Candidates are fixed two epochs ahead, before the
-// beacon that draws them exists.
+// Who sequences an epoch. Weight is stake plus contribution (OPEN burned by use), contribution counting no more than
+// the stake, so that burning to oneself buys no more than staking does. Candidates are fixed two epochs ahead, before
+// the beacon that draws them exists.
 //
 //   candidates ─ registered and live two epochs ahead ─ weights, capped below a third ─ 64 seats drawn ─▶ committee
 //        fewer than four ─────────────────────────────────────────────────────────────▶ the incumbents, next epoch
@@ -103,7 +103,8 @@ package enum Election {
         return members
     }
 
-    /// Stake plus contribution, contribution capped by stake; scaled down so that 64 sums of a thousand cannot overflow.
+    /// Stake plus contribution, contribution capped by stake; scaled down so that 64 sums of a thousand cannot
+    /// overflow.
     private static func weight(_ candidate: Candidacy) -> UInt128 {
         let stake = candidate.stake.baseUnits >> 18
         return max(1, stake + min(stake, candidate.contribution.baseUnits >> 18))

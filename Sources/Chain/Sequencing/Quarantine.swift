@@ -1,5 +1,5 @@
-// What was refused lately and why, so that the same item costs nothing a second time and its sender can be told. Bounded:
-// the oldest entry makes room.
+// What was refused lately and why, so that the same item costs nothing a second time and its sender can be told.
+// Bounded: the oldest entry makes room.
 
 import Primitives
 

@@ -1,5 +1,5 @@
-// Receipts that wait for a batch. Within an allowance they go in order of sequence; between allowances the turn rotates,
-// so that a payer with many does not keep the others waiting.
+// Receipts that wait for a batch. Within an allowance they go in order of sequence; between allowances the turn
+// rotates, so that a payer with many does not keep the others waiting.
 
 package import Ledger
 package import Primitives

@@ -33,7 +33,8 @@ package struct TransactionPool: Sendable {
         return last + 1
     }
 
-    /// - Parameter transaction: with a valid signature. Of two with one nonce the first stays, unless the second pays more.
+    /// - Parameter transaction: with a valid signature. Of two with one nonce the first stays, unless the second pays
+    ///   more.
     package mutating func offer(_ transaction: SignedTransaction) -> PoolAnswer<TransactionFault> {
         let id = transaction.id
         if ids.contains(id) { return .known }
