@@ -236,7 +236,8 @@ import Testing
         var server = Bitswap()
         let peer = try SigningKey(seed: [UInt8](repeating: 1, count: 32)).publicKey.peerID
         _ = server.handle(.connected(peer), now: .start)
-        #expect(server.handle(.received(peer, try wire.serializedBytes()), now: .start) == [.load(block.cid, for: peer)])
+        #expect(
+            server.handle(.received(peer, try wire.serializedBytes()), now: .start) == [.load(block.cid, for: peer)])
         let effects = server.handle(.loaded(block.cid, nil, for: peer), now: .start)
         guard case .send(_, let bytes) = effects.first else {
             Issue.record("no answer")
@@ -263,7 +264,9 @@ import Testing
             try ExchangeMessage.read(try many.serializedBytes(), parameters: parameters)
         }
         var wire = BitswapMessage()
-        for prefix: [UInt8] in [[], [1, 0x55, 0x12], [1, 0x55, 0x13, 0x40], [0, 0x55, 0x12, 0x20], [2, 0x55, 0x12, 0x20]] {
+        for prefix: [UInt8] in [
+            [], [1, 0x55, 0x12], [1, 0x55, 0x13, 0x40], [0, 0x55, 0x12, 0x20], [2, 0x55, 0x12, 0x20],
+        ] {
             var block = BitswapMessage.Block()
             block.prefix = .init(octets: prefix)
             wire.payload.append(block)

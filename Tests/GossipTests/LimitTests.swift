@@ -69,7 +69,9 @@ private let topic = GossipTopic("t")
         let effects = router.handle(.received(neighbour, try bytes(rpc)), now: .start)
         #expect(faults(effects) == [.tooManyTopics(max: 3), .tooManyTopics(max: 3)])
         #expect((0..<5).count { !router.subscribers(GossipTopic("topic \($0)")).isEmpty } == 3)
-        let long = GossipRPC(subscriptions: [Subscription(topic: GossipTopic(String(repeating: "x", count: 257)), isOn: true)])
+        let long = GossipRPC(subscriptions: [
+            Subscription(topic: GossipTopic(String(repeating: "x", count: 257)), isOn: true)
+        ])
         #expect(
             faults(router.handle(.received(neighbour, try bytes(long)), now: .start)) == [.topicTooLong(bytes: 257)])
         let many = GossipRPC(subscriptions: (0..<257).map { Subscription(topic: GossipTopic("\($0)"), isOn: true) })

@@ -2,8 +2,8 @@
 // wrong is named and left out, the rest of the RPC still counts; what we do not know is ignored. Writing splits what
 // would be longer than `rpcBytesMax`.
 
-internal import Primitives
 internal import Messages
+internal import Primitives
 internal import SwiftProtobuf
 
 struct Subscription: Hashable, Sendable {
@@ -57,8 +57,9 @@ struct GossipRPC: Hashable, Sendable {
             throw .malformedRPC("\(wire.publish.count) messages")
         }
         let control = wire.control
-        guard max(control.ihave.count, control.iwant.count, control.graft.count, control.prune.count)
-            <= parameters.controlEntriesPerRPCMax
+        guard
+            max(control.ihave.count, control.iwant.count, control.graft.count, control.prune.count)
+                <= parameters.controlEntriesPerRPCMax
         else { throw .malformedRPC("too many control entries") }
 
         var reading = Reading()

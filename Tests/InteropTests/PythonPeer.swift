@@ -1,0 +1,1 @@
+../TransportTests/PythonPeer.swift
