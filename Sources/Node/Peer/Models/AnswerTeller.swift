@@ -1,0 +1,107 @@
+// A local answer as the HTTP door hears it: the prompt where it was asked for, tokens with their candidates, an end for
+// each choice, the count. Lives on the engine's thread.
+
+import Attribution
+import Datanets
+import Gateway
+import Inference
+import Primitives
+
+final class AnswerTeller {
+    private let request: AnswerRequest
+    private let prompt: [Int32]
+    private let tokenizer: Tokenizer?
+    private let events: AsyncThrowingStream<AnswerEvent, any Error>.Continuation
+    private var echoed: Set<Int> = []
+    private var open: Int
+    private var answerTokens = 0
+
+    init(
+        _ request: AnswerRequest, prompt: [Int32], tokenizer: Tokenizer?,
+        _ events: AsyncThrowingStream<AnswerEvent, any Error>.Continuation
+    ) {
+        self.request = request
+        self.prompt = prompt
+        self.tokenizer = tokenizer
+        self.events = events
+        open = request.choices
+    }
+
+    func tell(_ event: JobEvent) {
+        switch event {
+        case .output(let choice, let output): tell(choice, output)
+        case .cancelled: events.finish()
+        case .failed(let fault): events.finish(throwing: fault.answerFault)
+        }
+    }
+
+    private func tell(_ choice: Int, _ output: SequenceOutput) {
+        if request.echo, echoed.insert(choice).inserted { echo(choice, output.prompt) }
+        if let token = output.token {
+            answerTokens += 1
+            events.yield(
+                .token(
+                    TokenEvent(
+                        choice: choice, id: UInt32(bitPattern: token.id), text: output.text, chosen: chosen(token),
+                        alternatives: alternatives(token))))
+        }
+        guard let finish = output.finish else { return }
+        events.yield(.finished(choice: choice, finish == .length ? .length : .stop))
+        open -= 1
+        guard open == 0 else { return }
+        events.yield(.usage(promptTokens: prompt.count, completionTokens: answerTokens))
+        events.finish()
+    }
+
+    private func echo(_ choice: Int, _ scored: [GeneratedToken]) {
+        var decoder = tokenizer.map { StreamingDecoder($0, skipSpecial: false) }
+        for (index, id) in prompt.enumerated() {
+            var text = decoder?.add(id) ?? ""
+            if index == prompt.count - 1 { text += decoder?.finish() ?? "" }
+            let score = scored.indices.contains(index) ? scored[index] : nil
+            events.yield(
+                .token(
+                    TokenEvent(
+                        choice: choice, id: UInt32(bitPattern: id), text: text, isPrompt: true,
+                        chosen: score.flatMap(chosen), alternatives: score.map(alternatives) ?? [])))
+        }
+    }
+
+    private func chosen(_ token: GeneratedToken) -> TokenCandidate? {
+        guard request.logProbabilities != nil, let value = token.logProbability else { return nil }
+        return candidate(token.id, value)
+    }
+
+    private func alternatives(_ token: GeneratedToken) -> [TokenCandidate] {
+        guard request.logProbabilities != nil else { return [] }
+        return token.alternatives.map { candidate($0.token, $0.logProbability) }
+    }
+
+    private func candidate(_ id: Int32, _ logProbability: Float) -> TokenCandidate {
+        let text = tokenizer?.decode([id], skipSpecial: false) ?? ""
+        return TokenCandidate(
+            id: UInt32(bitPattern: id), text: text, bytes: Array(text.utf8), logProbability: Double(logProbability))
+    }
+
+    static func source(_ found: FoundPassage, _ share: PartsPerMillion, of datanet: HeldDatanet) -> AnswerSource {
+        AnswerSource(
+            row: found.name, rowID: found.row.id, datanet: datanet.id.text, datanetName: datanet.name,
+            contributor: found.passage.contributor.text, share: share, text: found.text, license: found.licence)
+    }
+}
+
+extension JobFault {
+    var answerFault: AnswerFault {
+        let kind: AnswerFault.Kind =
+            switch self.kind {
+            case .invalid: .invalid
+            case .missing: .missing
+            case .busy: .busy
+            case .unsupported: .unsupported
+            case .broken: .broken
+            case .unavailable: .unavailable
+            }
+        return AnswerFault(
+            kind, message, param: parameter, code: code, retryAfterSeconds: kind == .busy ? 1 : nil)
+    }
+}

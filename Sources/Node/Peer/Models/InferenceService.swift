@@ -1,0 +1,184 @@
+// The engines of this peer behind doors that never block: one thread for each loaded model, at most four of them, the least
+// recently used making room. Paid answers (`Orders`) and free local ones (`LocalAnswers`) run in the same batches.
+//
+//     order ──▶ [question looked up, on the library's queue] ──▶ engine's mailbox ──▶ engine's thread ──▶ news
+
+import Dispatch
+import Inference
+import NodeCore
+package import Primitives
+import Records
+import Synchronization
+
+package enum InferenceLimits {
+    /// Models in memory.
+    package static let enginesMax = 4
+    /// Questions that wait to be looked up in a datanet.
+    package static let searchesMax = 256
+    /// Tokenizers kept for `tokenize` and `detokenize`.
+    package static let tokenizersMax = 4
+}
+
+package final class InferenceService: Sendable {
+    private struct Engines {
+        var workers: [EngineKey: EngineWorker] = [:]
+        var used: [EngineKey: UInt64] = [:]
+        var clock: UInt64 = 0
+        /// Tokens of workers that are gone.
+        var pastTokens: UInt64 = 0
+        var isClosed = false
+    }
+
+    package let shelf: ModelShelf
+    package let library: Library
+    /// Of free local answers; an order names its own.
+    let precision: Precision
+    /// This peer, as answers name who served them.
+    let peer: String
+    let limits: EngineLimits
+    private let engines = Mutex(Engines())
+    private let searches = Mutex(0)
+    private let searching = DispatchQueue(label: "openledger.library")
+    let orders = Mutex<[Ticket: JobToken]>([:])
+    let texts = TextTools()
+
+    /// - Parameter precision: "f32" or "int8", of local answers.
+    package convenience init(
+        shelf: ModelShelf, library: Library, peer: PeerID, precision: String = Precision.f32.rawValue
+    ) {
+        self.init(
+            shelf: shelf, library: library, peer: peer, precision: Precision(rawValue: precision) ?? .f32,
+            limits: EngineLimits())
+    }
+
+    init(shelf: ModelShelf, library: Library, peer: PeerID, precision: Precision, limits: EngineLimits) {
+        self.shelf = shelf
+        self.library = library
+        self.peer = peer.text
+        self.precision = precision
+        self.limits = limits
+    }
+
+    deinit { close() }
+
+    /// Sequences being answered, requests waiting, tokens generated since the start.
+    package var load: (running: Int, queued: Int, tokensGenerated: UInt64) {
+        engines.withLock { engines in
+            var sum = (running: 0, queued: 0, tokensGenerated: engines.pastTokens)
+            for worker in engines.workers.values {
+                let load = worker.load
+                sum.running += load.running
+                sum.queued += load.queued
+                sum.tokensGenerated &+= load.tokens
+            }
+            sum.queued += searches.withLock { $0 }
+            return sum
+        }
+    }
+
+    /// Models in memory now, ascending.
+    package var loadedModels: [CID] {
+        engines.withLock { engines in Set(engines.workers.filter { !$0.value.isClosed }.keys.map(\.model)).sorted() }
+    }
+
+    /// Fails what runs and lets nothing more in. Does not wait for the threads.
+    package func close() {
+        let workers = engines.withLock { engines in
+            engines.isClosed = true
+            return Array(engines.workers.values)
+        }
+        for worker in workers { worker.close() }
+    }
+
+    /// Takes a model out of memory where nothing runs on it: before it is removed from the shelf.
+    package func unload(_ model: CID) {
+        engines.withLock { engines in
+            for (key, worker) in engines.workers where key.model == model && worker.isIdle {
+                Self.drop(key, worker, &engines)
+            }
+        }
+    }
+
+    private static func drop(_ key: EngineKey, _ worker: EngineWorker, _ engines: inout Engines) {
+        worker.close()
+        engines.pastTokens &+= worker.load.tokens
+        engines.workers[key] = nil
+        engines.used[key] = nil
+    }
+
+    // MARK: Jobs
+
+    /// Looks the question up, if there is one, then hands the job to the model's engine. Never blocks.
+    func run(
+        on key: EngineKey, question: String?, datanet: Digest?, refuse: @escaping @Sendable (JobFault) -> Void,
+        job: @escaping @Sendable (Found?) -> EngineJob
+    ) {
+        guard let datanet else { return hand(job(nil), to: key) }
+        guard let question, !question.isEmpty else {
+            return refuse(
+                JobFault(
+                    .invalid, "datanet", "there is no question to look up: send a user message or a text",
+                    parameter: "datanet"))
+        }
+        let isTaken = searches.withLock { waiting in
+            guard waiting < InferenceLimits.searchesMax else { return false }
+            waiting += 1
+            return true
+        }
+        guard isTaken else {
+            return refuse(JobFault(.busy, "busy", "\(InferenceLimits.searchesMax) questions are waiting already"))
+        }
+        searching.async { [weak self] in
+            guard let self else { return refuse(.closing) }
+            defer { searches.withLock { $0 -= 1 } }
+            do throws(LibraryFault) {
+                let found = try library.find(question, in: datanet)
+                hand(job(found), to: key)
+            } catch {
+                var kind = JobFault.Kind.broken
+                if case .notHere = error { kind = .missing }
+                refuse(
+                    JobFault(
+                        kind, kind == .missing ? "datanet_missing" : "datanet", error.description, parameter: "datanet"))
+            }
+        }
+    }
+
+    private func hand(_ job: EngineJob, to key: EngineKey) {
+        guard !job.token.isCancelled else { return job.fail(JobFault(.unavailable, "cancelled", "nobody waits")) }
+        guard let entry = shelf.entry(key.model), entry.kind == .model else {
+            return job.fail(JobFault(.unknown(key.model), code: "model"))
+        }
+        let refusal = engines.withLock { engines -> JobFault? in
+            guard !engines.isClosed else { return .closing }
+            guard let worker = Self.worker(key, &engines, make: { EngineWorker(key, shelf: shelf, limits: limits) })
+            else {
+                return JobFault(
+                    .busy, "busy", "\(InferenceLimits.enginesMax) other models are answering; try again later")
+            }
+            engines.clock += 1
+            engines.used[key] = engines.clock
+            return worker.post(job)
+                ? nil : JobFault(.busy, "busy", "\(limits.queueMax) requests are waiting already; try again later")
+        }
+        if let refusal { job.fail(refusal) }
+    }
+
+    /// The model's worker, made where there is room or an idle one makes it.
+    private static func worker(
+        _ key: EngineKey, _ engines: inout Engines, make: () -> EngineWorker
+    ) -> EngineWorker? {
+        // One that could not load its model, or was closed, is no use.
+        for (key, worker) in engines.workers where worker.isClosed { drop(key, worker, &engines) }
+        if let worker = engines.workers[key] { return worker }
+        if engines.workers.count >= InferenceLimits.enginesMax {
+            let idle = engines.workers.filter { $0.value.isIdle }
+            guard let oldest = idle.min(by: { engines.used[$0.key] ?? 0 < engines.used[$1.key] ?? 0 }) else { return nil }
+            drop(oldest.key, oldest.value, &engines)
+        }
+        let worker = make()
+        engines.workers[key] = worker
+        worker.start()
+        return worker
+    }
+}

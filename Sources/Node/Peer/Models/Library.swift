@@ -1,0 +1,181 @@
+// What questions are answered from: a retrieval index for each datanet's snapshot, made when it is first asked, from the
+// shards that are here. Shards never change, so a new snapshot reuses the words of those that it shares with an older one.
+
+package import Attribution
+package import Datanets
+package import Primitives
+import Synchronization
+
+package enum LibraryLimits {
+    /// Indexes in memory.
+    package static let indexesMax = 8
+}
+
+/// A datanet that is complete on this peer at one snapshot.
+package struct HeldDatanet: Hashable, Sendable {
+    package var id: DatanetID
+    package var name: String
+    package var snapshot: CID
+    /// In the manifest's order.
+    package var shards: [CID]
+    /// Of rows whose shard names none.
+    package var licence: String
+
+    package init(id: DatanetID, name: String, snapshot: CID, shards: [CID], licence: String) {
+        self.id = id
+        self.name = name
+        self.snapshot = snapshot
+        self.shards = shards
+        self.licence = licence
+    }
+}
+
+package enum LibraryFault: Error, Sendable, CustomStringConvertible {
+    case notHere(Digest)
+    case shardMissing(CID, datanet: String)
+    case shard(CID, reason: String)
+    case tooLarge(datanet: String)
+
+    package var description: String {
+        switch self {
+        case .notHere(let id): "the datanet \(id.hex) is not here; pull it first"
+        case .shardMissing(let cid, let datanet): "shard \(cid.text) of \(datanet) is not here; pull the datanet again"
+        case .shard(let cid, let reason): "shard \(cid.text) cannot be read: \(reason)"
+        case .tooLarge(let datanet): "\(datanet) has more than \(RetrievalLimits.rowsMax) rows"
+        }
+    }
+}
+
+/// A row that was found, with what a prompt and a receipt need of it.
+package struct FoundPassage: Hashable, Sendable {
+    package let passage: Passage
+    package let row: Row
+    /// The row's number in the snapshot.
+    package let ordinal: UInt64
+    package let licence: String
+
+    /// What goes into the prompt.
+    package var text: String { row.completion }
+    /// "<shard>#<index>"
+    package var name: String { "\(passage.row.shard.text)#\(passage.row.index)" }
+}
+
+package struct Found: Sendable {
+    package let datanet: HeldDatanet
+    /// Names what was searched, and how.
+    package let index: CID
+    package let question: String
+    /// Best first.
+    package let passages: [FoundPassage]
+}
+
+package final class Library: Sendable {
+    private struct Entry: Sendable {
+        var index: RetrievalIndex
+        var shards: [CID: ShardIndex]
+        /// The first row's number of each shard.
+        var starts: [CID: UInt64]
+        var used: UInt64
+    }
+
+    private struct Cache: Sendable {
+        var entries: [CID: Entry] = [:]
+        var clock: UInt64 = 0
+    }
+
+    private let read: @Sendable (CID) throws -> [UInt8]?
+    private let datanet: @Sendable (Digest) -> HeldDatanet?
+    private let cache = Mutex(Cache())
+    /// One index is made at a time.
+    private let making = Mutex(())
+
+    /// - Parameters:
+    ///   - read: a block from this disk, nil where it is not here. Called on whatever thread searches.
+    ///   - datanet: what is held of a datanet now; thread-safe and quick.
+    package init(
+        read: @escaping @Sendable (CID) throws -> [UInt8]?, datanet: @escaping @Sendable (Digest) -> HeldDatanet?
+    ) {
+        self.read = read
+        self.datanet = datanet
+    }
+
+    /// The rows that fit `question` best. Blocking: the first question to a snapshot makes its index.
+    package func find(_ question: String, in id: Digest) throws(LibraryFault) -> Found {
+        guard let held = datanet(id) else { throw .notHere(id) }
+        let entry = try entry(held)
+        var passages: [FoundPassage] = []
+        for passage in entry.index.passages(for: question) {
+            let shard = try shard(passage.row.shard, of: held)
+            let index = Int(passage.row.index)
+            guard shard.rows.indices.contains(index), let start = entry.starts[passage.row.shard] else {
+                throw .shard(passage.row.shard, reason: "it has no row \(index)")
+            }
+            let licence = shard.licence(of: index)
+            passages.append(
+                FoundPassage(
+                    passage: passage, row: shard.rows[index], ordinal: start + UInt64(index),
+                    licence: licence.isEmpty ? held.licence : licence))
+        }
+        return Found(datanet: held, index: entry.index.commitment, question: question, passages: passages)
+    }
+
+    private func shard(_ cid: CID, of datanet: HeldDatanet) throws(LibraryFault) -> Shard {
+        let bytes: [UInt8]?
+        do {
+            bytes = try read(cid)
+        } catch {
+            throw .shard(cid, reason: "\(error)")
+        }
+        guard let bytes else { throw .shardMissing(cid, datanet: datanet.name) }
+        do {
+            return try Shard(decoding: bytes)
+        } catch {
+            throw .shard(cid, reason: "\(error)")
+        }
+    }
+
+    private func entry(_ held: HeldDatanet) throws(LibraryFault) -> Entry {
+        if let entry = known(held.snapshot) { return entry }
+        return try making.withLock { _ throws(LibraryFault) in
+            if let entry = known(held.snapshot) { return entry }
+            let entry = try make(held)
+            cache.withLock { cache in
+                cache.clock += 1
+                cache.entries[held.snapshot] = entry
+                cache.entries[held.snapshot]?.used = cache.clock
+                while cache.entries.count > LibraryLimits.indexesMax,
+                    let oldest = cache.entries.min(by: { $0.value.used < $1.value.used })?.key
+                {
+                    cache.entries[oldest] = nil
+                }
+            }
+            return entry
+        }
+    }
+
+    private func known(_ snapshot: CID) -> Entry? {
+        cache.withLock { cache in
+            cache.clock += 1
+            cache.entries[snapshot]?.used = cache.clock
+            return cache.entries[snapshot]
+        }
+    }
+
+    private func make(_ held: HeldDatanet) throws(LibraryFault) -> Entry {
+        let older = cache.withLock { $0.entries.values.map(\.shards) }
+        var entry = Entry(index: RetrievalIndex(snapshot: held.snapshot), shards: [:], starts: [:], used: 0)
+        for cid in held.shards {
+            let words: ShardIndex
+            if let made = entry.shards[cid] ?? older.lazy.compactMap({ $0[cid] }).first {
+                words = made
+            } else {
+                words = ShardIndex(try shard(cid, of: held), cid: cid)
+            }
+            let start = UInt64(entry.index.rowCount)
+            guard entry.index.add(words) else { throw .tooLarge(datanet: held.name) }
+            entry.shards[cid] = words
+            if entry.starts[cid] == nil { entry.starts[cid] = start }
+        }
+        return entry
+    }
+}

@@ -1,0 +1,45 @@
+// A model folder as the engine reads it: large files mapped from the blob folder or from this machine's disk, small ones
+// copied out of the table.
+
+import Foundation
+import Inference
+import Primitives
+package import Records
+package import Storage
+
+package final class MappedFolder: ModelFolder {
+    private let mapped: [String: MappedFile]
+    private let copied: MemoryFolder
+
+    /// The files of a manifest that are complete here.
+    package init(_ manifest: FolderManifest, in blobs: BlobStore) throws(ShelfFault) {
+        var mapped: [String: MappedFile] = [:]
+        var small: [String: [UInt8]] = [:]
+        for file in manifest.files {
+            let isFile = try onDisk { () throws(StorageFault) in try blobs.file(file.root) != nil }
+            if isFile {
+                mapped[file.name] = try onDisk { () throws(StorageFault) in try blobs.map(file.root) }
+            } else {
+                let bytes = try onDisk { () throws(StorageFault) in try blobs.block(file.root) }
+                guard let bytes, file.root.codec == .raw else {
+                    throw .incomplete(name: file.name, missing: file.root)
+                }
+                small[file.name] = bytes
+            }
+        }
+        self.mapped = mapped
+        copied = MemoryFolder(small)
+    }
+
+    /// Files of this machine.
+    init(_ files: [(name: String, path: String)]) throws(ShelfFault) {
+        var mapped: [String: MappedFile] = [:]
+        for file in files { mapped[file.name] = try onDisk { () throws(StorageFault) in try MappedFile(path: file.path) } }
+        self.mapped = mapped
+        copied = MemoryFolder([:])
+    }
+
+    package func bytes(of file: String) -> UnsafeRawBufferPointer? {
+        mapped[file]?.unsafeBytes ?? copied.bytes(of: file)
+    }
+}

@@ -1,0 +1,123 @@
+// Paid answers: a neighbour's order, or this peer's own to itself, from `AskOrder` to news for the node. What the order
+// names and this peer cannot do to the letter is refused by a code, before a token is made.
+
+import Inference
+import Ledger
+package import NodeCore
+import Primitives
+import Records
+import Synchronization
+
+extension InferenceService {
+    /// Runs an order. `news` comes from the engine's thread or the caller's: `started`, tokens and `finished`, or `failed`
+    /// at any point.
+    package func generate(
+        _ order: AskOrder, ticket: Ticket, news: @escaping @Sendable (GenerationNews) -> Void
+    ) {
+        let token = JobToken()
+        let refuse: @Sendable (JobFault) -> Void = { fault in
+            news(token.isCancelled ? .finished(.cancelled) : .failed(code: fault.code, message: fault.message))
+        }
+        let plan: OrderPlan
+        do throws(JobFault) {
+            plan = try OrderPlan(order, shelf: shelf)
+        } catch {
+            return refuse(error)
+        }
+        orders.withLock { $0[ticket] = token }
+        let forget: @Sendable () -> Void = { [weak self] in _ = self?.orders.withLock { $0.removeValue(forKey: ticket) } }
+        run(on: plan.key, question: plan.form.question, datanet: order.datanet) { fault in
+            forget()
+            refuse(fault)
+        } job: { found in
+            EngineJob(
+                token: token, adapter: order.adapters.first?.adapter,
+                begin: { model throws(JobFault) in try plan.start(found, model: model, news: news) }, refuse: refuse,
+                ended: forget)
+        }
+    }
+
+    /// Ends an answer before the next step: `finished(.cancelled)` follows, unless it had ended.
+    package func stop(_ ticket: Ticket) { orders.withLock { $0[ticket] }?.cancel() }
+}
+
+/// An order that this peer can do.
+struct OrderPlan: Sendable {
+    let order: AskOrder
+    let key: EngineKey
+    let form: PromptForm
+    private let model: ModelUse
+    private let sampling: Sampling
+    private let tokensMax: Int
+
+    init(_ order: AskOrder, shelf: ModelShelf) throws(JobFault) {
+        self.order = order
+        guard let precision = Precision(rawValue: order.precision) else {
+            throw JobFault(.invalid, "precision", "this peer computes in f32 and int8, not in \(order.precision)")
+        }
+        key = EngineKey(model: order.model, precision: precision)
+        guard let entry = shelf.entry(order.model), entry.kind == .model else {
+            throw JobFault(.unknown(order.model), code: "model")
+        }
+        guard order.adapters.count <= 1, order.fusion == nil, order.adapters.first?.weight ?? 1_000_000 == 1_000_000 else {
+            throw JobFault(
+                .unsupported, "fusion", "fusing adapters, or weighing one, is not built yet; use one adapter at its whole weight")
+        }
+        if let adapter = order.adapters.first?.adapter, shelf.entry(adapter)?.kind != .adapter {
+            throw JobFault(.unknown(adapter), code: "adapter")
+        }
+        sampling = try Self.sampling(order.decoding)
+        tokensMax = Int(clamping: order.decoding.maxTokens)
+        switch order.prompt {
+        case .messages(let messages):
+            form = .messages(messages.map { Inference.ChatMessage(role: $0.role, content: $0.content) })
+        case .text(let text): form = .text(text)
+        case .tokens(let tokens): form = .tokens(tokens)
+        }
+        model = ModelUse(
+            weights: order.model, owner: nil, tokenizer: entry.folder.file(Tokenizer.file)?.root,
+            template: entry.folder.file("chat_template.jinja")?.root, adapters: order.adapters, fusion: nil,
+            precision: order.precision, numerics: Numerics.revision)
+    }
+
+    private static func sampling(_ decoding: Decoding) throws(JobFault) -> Sampling {
+        let off: [(name: String, isOff: Bool)] = [
+            ("min_p", decoding.minP == 0), ("repetition_penalty", decoding.repetitionPenalty == 1_000_000),
+            ("frequency_penalty", decoding.frequencyPenalty == 0), ("presence_penalty", decoding.presencePenalty == 0),
+        ]
+        if let asked = off.first(where: { !$0.isOff }) {
+            throw JobFault(.unsupported, "unsupported", "\(asked.name) is not supported by this peer", parameter: asked.name)
+        }
+        return Sampling(
+            temperature: Float(Double(decoding.temperature) / 1e6), topK: Int(clamping: decoding.topK),
+            topP: Float(Double(decoding.topP) / 1e6), seed: decoding.seed)
+    }
+
+    /// On the engine's thread: the prompt written, the settings complete.
+    func start(
+        _ found: Found?, model loaded: LoadedModel, news: @escaping @Sendable (GenerationNews) -> Void
+    ) throws(JobFault) -> StartedJob {
+        let written = try PromptWriter.write(form, found, model: loaded, answerTokensMax: tokensMax)
+        let start = AnswerStart(
+            promptTokens: written.tokens.map(UInt32.init(bitPattern:)),
+            sources: found.map { AnswerData.notes(written.passages, of: $0, salt: order.answerSalt) } ?? [],
+            model: model, data: found.map { AnswerData.use($0, salt: order.promptSalt) } ?? .none)
+        let request = Inference.GenerationRequest(
+            prompt: written.tokens, adapter: order.adapters.first?.adapter.text, tokensMax: tokensMax, sampling: sampling,
+            stop: order.stop, ignoresEnd: order.ignoreEndOfSequence)
+        return StartedJob(requests: [request], accepted: { news(.started(start)) }) { event in
+            switch event {
+            case .output(_, let output):
+                if let token = output.token { news(.token(id: UInt32(bitPattern: token.id), text: output.text)) }
+                switch output.finish {
+                case .end, .stop: news(.finished(.stop))
+                case .length: news(.finished(.length))
+                // The worker tells a value that is not finite as a fault.
+                case .notFinite, nil: break
+                }
+            case .cancelled: news(.finished(.cancelled))
+            case .failed(let fault): news(.failed(code: fault.code, message: fault.message))
+            }
+        }
+    }
+}
