@@ -55,7 +55,7 @@ var targets: [Target] = [
     // Models
     .target(
         name: "Kernels", path: "Sources/Models/Kernels",
-        cSettings: [.define("NDEBUG")]),
+        cSettings: [.define("NDEBUG")], linkerSettings: [.linkedLibrary("m")]),
     core("Inference", "Models", ["Kernels", "Primitives", "Records"]),
     core("Datanets", "Models", ["Primitives", "Records"]),
     core("Attribution", "Models", ["Inference", "Datanets", "Primitives", "Records"]),
@@ -111,8 +111,14 @@ var targets: [Target] = [
     tests("Storage", ["Storage", "Primitives", "CLMDB"]),
     tests("Gateway", ["Gateway", "Primitives", hummingbird]),
     tests("NodeCore", ["NodeCore", "Ledger", "Records", "Primitives"]),
+    tests("Interop", ["Transport", "Wire", "Gossip", "BlockExchange", "Messages", "Primitives"]),
     tests("Simulation", ["Simulation", "NodeCore", "Primitives"]),
-    tests("Peer", ["Peer", "NodeCore", "Primitives"]),
+    tests(
+        "Peer",
+        [
+            "Peer", "NodeCore", "Storage", "Gateway", "Inference", "Attribution", "Datanets", "Ledger", "Records",
+            "Primitives",
+        ]),
 ]
 
 // OPENLEDGER_TARGETS=WireTests,StorageTests keeps only those targets and what they need: someone who works on one

@@ -72,6 +72,7 @@ import Testing
         #expect(fault(with([0x0f], swapped), header, committee) == .badSignature(committee.members[0].account))
         var other = header
         other.view += 1
+        #expect(other.view > good.vote.view, "a certificate of an earlier view")
         #expect(fault(good, other, committee) == .otherHeader)
         other = header
         other.network = NetworkID(.zero)

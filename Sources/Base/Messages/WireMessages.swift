@@ -2,7 +2,7 @@
 // the generated code speaks.
 
 import Foundation
-package import SwiftProtobuf
+import SwiftProtobuf
 
 extension Wire_PublicKeyMessage {
     package init(type: Wire_KeyType, bytes: [UInt8]) {

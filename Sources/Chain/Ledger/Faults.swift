@@ -45,7 +45,6 @@ public enum TransactionFault: Error, Hashable, Sendable {
     case insufficientBalance
     case zeroAmount
     case unknownAllowance
-    case allowanceWithOneself
     case badExpiry
     case notExpired(until: UInt64)
     case expired(at: UInt64)

@@ -152,7 +152,7 @@ public struct Header: ChainObject {
     public func verify(_ certificate: Certificate, by committee: Committee) throws(CertificateFault) {
         guard self.committee == committee.digest, epoch == committee.epoch else { throw .wrongCommittee }
         guard certificate.vote.kind == .finalize else { throw .notFinal(certificate.vote.kind) }
-        guard certificate.vote.digestVoted == digest, certificate.vote.height == height, certificate.vote.view == view
+        guard certificate.vote.digestVoted == digest, certificate.vote.height == height, certificate.vote.view >= view
         else { throw .otherHeader }
         try certificate.verify(network: network, committee: committee)
     }

@@ -143,11 +143,14 @@ extension Execution {
 }
 
 extension Vote {
-    /// Whether an honest member never gives both: two headers in one view, or finalizing a view and nullifying it.
+    /// Whether an honest member never gives both: two headers notarized in one view, two finalized at one height, or a
+    /// view finalized and nullified. Finalize votes of one view for several heights are honest: a batch is finalized
+    /// together with its ancestors. A nullify vote has height 0, whatever height its member was at.
     public static func contradict(_ first: Vote, _ second: Vote) -> Bool {
-        guard first.height == second.height, first.view == second.view else { return false }
+        guard first.view == second.view else { return false }
         return switch (first.kind, second.kind) {
-        case (.notarize, .notarize), (.finalize, .finalize): first.digestVoted != second.digestVoted
+        case (.notarize, .notarize): first.digestVoted != second.digestVoted
+        case (.finalize, .finalize): first.height == second.height && first.digestVoted != second.digestVoted
         case (.finalize, .nullify), (.nullify, .finalize): true
         default: false
         }

@@ -65,6 +65,13 @@ package struct MemoryState: StateReader, Sendable {
 
     package init() { stateRoot = .zero }
 
+    /// What an earlier run wrote down of `apply`'s write sets.
+    package init(root: Digest, values: [StateKey: [UInt8]], nodes: [Digest: [UInt8]]) {
+        stateRoot = root
+        self.values = values
+        self.nodes = nodes
+    }
+
     package func node(_ digest: Digest) -> [UInt8]? { nodes[digest] }
     package func value(_ key: StateKey) -> [UInt8]? { values[key] }
 

@@ -67,7 +67,7 @@ extension Execution {
         _ id: AllowanceID, payer: AccountID, server: AccountID, limit: Amount, expiry: UInt64
     ) throws {
         guard limit > .zero else { throw TransactionFault.zeroAmount }
-        guard payer != server else { throw TransactionFault.allowanceWithOneself }
+        // With oneself it is allowed: whoever pays himself pays contributors, committee and treasury all the same.
         guard expiry > height, expiry - height <= parameters.allowanceHeightsMax else {
             throw TransactionFault.badExpiry
         }

@@ -127,7 +127,16 @@ extension Node {
         send(CBOR.map(["type": .text("all")]).encoded(), on: stream)
     }
 
-    mutating func serveCatalog(on stream: StreamID) {
+    mutating func serveCatalog(_ bytes: [UInt8], on stream: StreamID, to peer: PeerID) {
+        guard var fields = try? CBORFields(decoding: bytes, "CatalogWanted", limits: CBORLimits(bytesMax: 256)),
+            let type = try? fields.text("type", max: 16), (try? fields.finish()) != nil, ["all", "peers"].contains(type)
+        else {
+            blame(peer, "catalog: a malformed request")
+            effects.append(.reset(stream))
+            ended(stream)
+            return
+        }
+        if type == "peers" { return servePeers(on: stream, to: peer) }
         for envelope in catalog.envelopes { send(envelope.encoded(), on: stream) }
         finish(stream)
     }

@@ -18,6 +18,9 @@ struct ChainDesk: Sendable {
     }
 
     var consensus: Consensus
+    /// What consensus is to be told, while its effects are being performed.
+    var events: [ConsensusEvent] = []
+    var isDriving = false
     /// The state after `tip`.
     var state: MemoryState
     var tip: Header
@@ -126,5 +129,14 @@ extension Node {
     package func registeredOwner(_ cid: CID, _ kind: AssetKind) -> AccountID? {
         var overlay = Overlay(chain.state)
         return (try? overlay.owner(of: cid, kind: kind)) ?? nil
+    }
+}
+
+extension Node {
+    /// This account's candidacy, and the epoch of the next batch.
+    package var candidacy: (record: CandidateRecord?, epoch: UInt64) {
+        var overlay = Overlay(chain.state)
+        let record = (try? overlay.candidate(account)) ?? nil
+        return (record, chain.consensus.committee.epoch)
     }
 }

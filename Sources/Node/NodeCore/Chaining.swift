@@ -1,5 +1,6 @@
 // Driving consensus: performing what it asks, executing what it needs, and making final batches the state.
 
+import Datanets
 import Ledger
 import Primitives
 import Records
@@ -21,8 +22,16 @@ enum ConsensusMessageForm {
 extension Node {
     static let batchesPerAnswerMax = 16
 
+    /// What an effect leads to waits until all effects before it are performed: consensus relies on their order (the
+    /// newest `.wake` counts).
     mutating func drive(_ event: ConsensusEvent) {
-        for effect in chain.consensus.handle(event, now: moment.instant) { perform(effect) }
+        chain.events.append(event)
+        guard !chain.isDriving else { return }
+        chain.isDriving = true
+        while !chain.events.isEmpty {
+            for effect in chain.consensus.handle(chain.events.removeFirst(), now: moment.instant) { perform(effect) }
+        }
+        chain.isDriving = false
     }
 
     private mutating func perform(_ effect: ConsensusEffect) {
@@ -230,7 +239,7 @@ extension Node {
             writes.append(.delete(.pool, key: transaction.id.bytes))
         }
         for entry in transition.history {
-            writes.append(.put(.history, key: entry.storageKey, value: entry.cbor.encoded()))
+            writes.append(.put(.history, key: entry.account.bytes + entry.storageKey, value: entry.cbor.encoded()))
         }
         writes.append(.put(.meta, key: MetaKey.tip, value: height))
         if let seed { writes.append(.put(.meta, key: MetaKey.epochSeed, value: seed.bytes)) }
@@ -280,6 +289,9 @@ package enum MetaKey {
     package static let tip = Array("tip".utf8)
     package static let epochSeed = Array("epochSeed".utf8)
     package static let genesis = Array("genesis".utf8)
+    static let lastAnswer = Array("lastAnswer".utf8)
+    package static let heldPrefix = Array("datanet:".utf8)
+    static func held(_ id: DatanetID) -> [UInt8] { heldPrefix + id.digest.bytes }
 }
 
 extension UInt64 {

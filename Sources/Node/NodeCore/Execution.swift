@@ -58,6 +58,14 @@ package struct ExecutionJob: Sendable {
     package let wall: WallTime
     /// Items whose signatures this peer verified when they came.
     package let verified: Set<Digest>
+
+    package init(purpose: Purpose, state: StateView, network: NetworkID, wall: WallTime, verified: Set<Digest>) {
+        self.purpose = purpose
+        self.state = state
+        self.network = network
+        self.wall = wall
+        self.verified = verified
+    }
 }
 
 package struct ExecutionOutcome: Sendable {

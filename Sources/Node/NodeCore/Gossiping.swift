@@ -75,7 +75,9 @@ extension Node {
 
     mutating func noticed(_ news: CatalogNews) {
         switch news {
-        case .entry(let entry): effects.append(.notify(.catalog(entry)))
+        case .entry(let entry):
+            effects.append(.notify(.catalog(entry)))
+            datanetNews(entry)
         case .advert(let advert): effects.append(.notify(.advert(advert)))
         }
     }

@@ -14,6 +14,7 @@ enum StreamUse: Hashable, Sendable {
     /// A request of ours for batches.
     case headersAsked
     case catalogAsked
+    case peersAsked
     case headersServed
     case catalogServed
     case payer(CommandID)
@@ -38,7 +39,7 @@ struct Links: Sendable {
         var outbound: Bool
         var senders: [StreamUse: StreamID] = [:]
         var inbound: Set<StreamID> = []
-        var agent = ""
+        var addresses: [Multiaddr] = []
         /// Streams for one-way protocols that the peer refused: not tried again on this connection.
         var refused: Set<StreamUse> = []
     }
@@ -100,6 +101,9 @@ struct Links: Sendable {
         streams[id] = stream
         return true
     }
+
+    mutating func setAddresses(_ addresses: [Multiaddr], of peer: PeerID) { peers[peer]?.addresses = addresses }
+    func addresses(of peer: PeerID) -> [Multiaddr] { peers[peer]?.addresses ?? [] }
 
     mutating func closeWhenSent(_ id: StreamID) { streams[id]?.closeWhenSent = true }
 
@@ -195,7 +199,8 @@ extension Node {
         case .headersAsked: batchesReceived(bytes, from: link.peer)
         case .headersServed: serveBatches(bytes, on: stream, to: link.peer)
         case .catalogAsked: catalogReceived(bytes, from: link.peer)
-        case .catalogServed: serveCatalog(on: stream)
+        case .peersAsked: peersReceived(bytes, from: link.peer)
+        case .catalogServed: serveCatalog(bytes, on: stream, to: link.peer)
         case .payer(let command): payerReceived(bytes, command, on: stream)
         case .server: serverReceived(bytes, on: stream, from: link.peer)
         }

@@ -9,6 +9,7 @@
 //  - hash order never reaches an effect.
 
 package import BlockExchange
+import Datanets
 package import Gossip
 package import Ledger
 package import Primitives
@@ -60,6 +61,11 @@ package struct Restored: Sendable {
     package var receipts: [SignedReceipt] = []
     package var transactions: [SignedTransaction] = []
     package var catalog: [SignedEnvelope] = []
+    package var datanets: [Digest] = []
+    /// The last vouchers of others under their allowances.
+    package var vouchers: [SignedVoucher] = []
+    /// The state of the genesis is in the tables.
+    package var hasGenesis = false
 
     package init() {}
 }
@@ -81,12 +87,17 @@ package struct Node: Sendable {
     var chain: ChainDesk
     var pulls: PullDesk
     var trade: TradeDesk
+    var holding: HoldingDesk
+    /// Datanets that were complete here once: their new revisions are followed.
+    var heldDatanets: Set<Digest>
     package internal(set) var catalog: Catalog
 
+    private let hasGenesis: Bool
     private var lastTicket: UInt64 = 0
     /// What to do when a write is durable.
     var afterSync: [Ticket: [NodeContinuation]] = [:]
     var effects: [NodeEffect] = []
+    var acquaintanceCursor = 0
     var moment: Moment
 
     /// - Throws: the ledger's fault if the genesis cannot be executed.
@@ -104,7 +115,10 @@ package struct Node: Sendable {
         bitswap = Bitswap(parameters: configuration.bitswap)
         chain = try ChainDesk(configuration, restored: restored, now: moment.instant)
         pulls = PullDesk()
-        trade = TradeDesk(purses: restored.purses)
+        trade = TradeDesk(purses: restored.purses, vouchers: restored.vouchers)
+        holding = HoldingDesk(book: DatanetBook(key: configuration.key, network: network))
+        heldDatanets = Set(restored.datanets)
+        hasGenesis = restored.hasGenesis
         catalog = Catalog(network: network, entries: restored.catalog)
         for transaction in restored.transactions { _ = chain.transactions.offer(transaction) }
         for receipt in restored.receipts { _ = chain.receipts.offer(receipt) }
@@ -116,6 +130,7 @@ package struct Node: Sendable {
         case .start: start()
         case .connected(let peer, let outbound): connected(peer, outbound: outbound)
         case .disconnected(let peer): disconnected(peer)
+        case .identified(let peer, let addresses): identified(peer, addresses)
         case .opened(let stream, let name): opened(stream, name)
         case .openFailed(let stream): ended(stream)
         case .accepted(let stream, let peer, let name): links.accept(stream, from: peer, protocolName: name)
@@ -136,10 +151,12 @@ package struct Node: Sendable {
     }
 
     private mutating func start() {
+        if !hasGenesis { persistGenesis() }
         for topic in Topics.all(network) { route(gossip.handle(.subscribe(topic), now: moment.instant)) }
         effects.append(.schedule(.gossip, at: moment.instant + configuration.gossip.heartbeat))
         effects.append(.schedule(.bitswap, at: moment.instant + .seconds(1)))
         effects.append(.schedule(.upkeep, at: moment.instant + .seconds(2)))
+        resumeDatanets()
         for address in configuration.boot { effects.append(.dial(address)) }
         tellWork()
         drive(.elapsed)

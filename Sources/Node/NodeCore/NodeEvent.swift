@@ -1,6 +1,7 @@
 // The doors of the node. What happens comes in as events; what is to be done goes out as effects, in the order in which
 // they must be performed. The same values go in and come out at home and in the simulator.
 
+package import Datanets
 import Gossip
 package import Ledger
 package import Primitives
@@ -67,6 +68,8 @@ package enum NodeEvent: Sendable {
     case start
     case connected(PeerID, outbound: Bool)
     case disconnected(PeerID)
+    /// Identify told where a connected peer listens.
+    case identified(PeerID, [Multiaddr])
     /// A stream of ours stands.
     case opened(StreamID, protocolName: String)
     case openFailed(StreamID)
@@ -99,7 +102,7 @@ package enum NodeTable: String, Hashable, Sendable, CaseIterable {
     case batches
     /// Receipt id → height and index, big-endian.
     case receipts
-    /// `HistoryEntry.storageKey` → entry.
+    /// Account and `HistoryEntry.storageKey` → entry.
     case history
     /// Transaction id → height.
     case transactions
@@ -114,7 +117,7 @@ package enum NodeTable: String, Hashable, Sendable, CaseIterable {
     /// Receipts that this peer is party to, newest last: time, big-endian, then id → note.
     case mine
     /// Single values: tip, genesis.
-    case meta
+    case meta = "node"
 }
 
 package enum NodeWrite: Hashable, Sendable {
@@ -177,6 +180,7 @@ package enum NodeCommand: Sendable {
     case advertise(ServingAdvert)
     /// Fetch everything under the root from neighbours.
     case pull(CID, from: PeerID?)
+    case datanet(DatanetCommand)
 }
 
 package struct AskRequest: Hashable, Sendable {
@@ -221,6 +225,8 @@ package enum NodeAnswer: Sendable {
     case answered(SignedReceipt, end: AnswerEnd)
     case progress(blocks: Int, bytes: UInt64, bytesKnown: UInt64)
     case pulled(CID, bytes: UInt64, blocks: Int, from: [PeerID])
+    case datanet(DatanetID)
+    case contribution(CID)
     case done
     case failed(NodeFailure)
 }
@@ -232,6 +238,7 @@ package enum NodeFailure: Error, Hashable, Sendable {
     case notConnected(PeerID)
     case notReady(String)
     case content(String)
+    case datanet(DatanetFault)
     case tooMany(String, max: Int)
     case timedOut(String)
 }
@@ -252,6 +259,9 @@ package enum NodeNotice: Sendable {
     case catalog(CatalogEntry)
     case advert(ServingAdvert)
     case contentComplete(CID)
+    /// Complete here at this snapshot.
+    case datanet(DatanetID, snapshot: CID)
+    case contributionWaits(DatanetID, CID, ContributionReport)
     case blamed(PeerID, String)
     case stalled(since: Instant)
     case live

@@ -56,6 +56,7 @@ extension Node {
     }
 
     mutating func offerProviders(_ peers: [PeerID]) {
+        exchange(bitswap.handle(.providers(HoldingDesk.session, peers), now: moment.instant))
         for root in pulls.pulls.keys.sorted() {
             guard let pull = pulls.pulls[root], pull.onlyFrom == nil || peers.contains(where: { $0 == pull.onlyFrom })
             else { continue }
@@ -116,6 +117,10 @@ extension Node {
             switch effect {
             case .send(let peer, let bytes): send(bytes, to: peer, .bitswap)
             case .block(let session, let block, let peer):
+                if session == HoldingDesk.session {
+                    datanetBlock(block, from: peer)
+                    continue
+                }
                 guard let root = pulls.root(of: session) else { continue }
                 pulls.pulls[root]?.servers.insert(peer)
                 step(root, .block(block))
@@ -138,6 +143,7 @@ extension Node {
     }
 
     mutating func loaded(_ ticket: Ticket, _ bytes: [UInt8]?) {
+        if let cid = holding.reads.removeValue(forKey: ticket) { return datanetLoaded(cid, bytes) }
         guard let read = pulls.reads.removeValue(forKey: ticket) else { return }
         switch read {
         case .forPeer(let cid, let peer):

@@ -37,8 +37,10 @@ package struct Purse: Hashable, Sendable {
 
     package var left: Amount { (try? limit.subtracting(total)) ?? .zero }
 
-    package static func storageKey(_ allowance: AllowanceID) -> [UInt8] { [1] + allowance.digest.bytes }
-    package static func voucherKey(_ allowance: AllowanceID) -> [UInt8] { [2] + allowance.digest.bytes }
+    package static let storagePrefix: [UInt8] = [1]
+    package static let voucherPrefix: [UInt8] = [2]
+    package static func storageKey(_ allowance: AllowanceID) -> [UInt8] { storagePrefix + allowance.digest.bytes }
+    package static func voucherKey(_ allowance: AllowanceID) -> [UInt8] { voucherPrefix + allowance.digest.bytes }
 
     package func encoded() -> [UInt8] {
         CBOR.map([

@@ -56,8 +56,11 @@ struct TradeDesk: Sendable {
     var local: [(stream: StreamID, command: CommandID, toServer: Bool, message: InferMessage)] = []
     var localCommands: [StreamID: CommandID] = [:]
 
-    init(purses: [Purse]) {
+    init(purses: [Purse], vouchers: [SignedVoucher]) {
         for purse in purses.sorted(by: { $0.expiry < $1.expiry }) { self.purses[purse.server] = purse }
+        for signed in vouchers {
+            held[signed.voucher.allowance] = Held(total: signed.voucher.total, sequence: signed.voucher.sequence)
+        }
     }
 
     func isBusy(_ server: AccountID) -> Bool {
@@ -164,6 +167,7 @@ extension Node {
             effects.append(.answer(id, .done))
         case .pull(let root, let peer): pull(root, from: peer, id)
         case .ask(let request): ask(request, id)
+        case .datanet(let command): perform(command, id)
         case .transact(let action, let wait):
             switch transact(action) {
             case .failure(let failure): effects.append(.answer(id, .failed(failure)))
@@ -194,6 +198,7 @@ extension Node {
 
     mutating func upkeep() {
         catalog.expire(moment.wall)
+        lookForPeers()
         for stream in trade.orders.keys.sorted() {
             guard let waiting = trade.orders[stream],
                 moment.instant.since(waiting.since) > TradeDesk.orderPatience
