@@ -1,0 +1,13 @@
+// A value that a loop writes and the benchmark reads.
+
+import Synchronization
+
+final class Shared<Value: Sendable>: Sendable {
+    private let stored: Mutex<Value>
+
+    init(_ value: Value) { stored = Mutex(value) }
+
+    var value: Value { stored.withLock { $0 } }
+
+    func change(_ body: (inout Value) -> Void) { stored.withLock { body(&$0) } }
+}
