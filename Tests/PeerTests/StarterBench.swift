@@ -1,0 +1,137 @@
+// What the tests of shelf, library and engines share: a home in a temporary folder, the starter model, a few rows as shards.
+
+import Datanets
+import Foundation
+import Ledger
+import NodeCore
+import Primitives
+import Records
+import Storage
+
+@testable import Peer
+
+enum Starter {
+    static let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Bootstrap/starter")
+        .standardized.path
+    static let model = "\(folder)/model"
+    static let adapter = "\(folder)/adapters/food"
+
+    /// Rows of food.jsonl that have one of `words`.
+    static func rows(_ words: [String]) throws -> [Row] {
+        let bytes = [UInt8](try Data(contentsOf: URL(filePath: "\(folder)/datanets/food.jsonl")))
+        let lines = bytes.split(separator: 0x0a).filter { line in
+            let text = String(decoding: line, as: UTF8.self)
+            return words.contains { text.contains($0) }
+        }
+        return RowFile(jsonl: Array(lines.joined(separator: [0x0a])), name: "food.jsonl").rows.map(\.row)
+    }
+}
+
+/// A home in a folder that goes when this does. It can be opened more than once, one after the other, as runs of a peer do.
+final class TestHome {
+    struct Open {
+        let store: Store
+        let blobs: BlobStore
+        let shelf: ModelShelf
+    }
+
+    let path: String
+
+    init() throws {
+        path = FileManager.default.temporaryDirectory.appending(path: "openledger-\(UUID().uuidString)").path
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func open() throws -> Open {
+        let store = try Store(home: path, schema: Schema(version: 1, tables: BlobTables.all + ModelShelf.tables))
+        let blobs = try BlobStore(store)
+        return Open(store: store, blobs: blobs, shelf: try ModelShelf(store: store, blobs: blobs))
+    }
+}
+
+/// Rows as a datanet of this machine.
+struct TestDatanet: Sendable {
+    let held: HeldDatanet
+    private let blocks: [CID: [UInt8]]
+
+    init(_ rows: [[Row]]) throws {
+        var blocks: [CID: [UInt8]] = [:]
+        var shards: [CID] = []
+        for (index, rows) in rows.enumerated() {
+            let contributor = AccountID(try SigningKey(seed: [UInt8](repeating: UInt8(index + 1), count: 32)).publicKey)
+            for shard in Shard.cut(rows, contributor: contributor, licence: "WordNet-3.0") {
+                let bytes = shard.encoded()
+                let cid = CID(.dagCBOR, hashing: bytes)
+                blocks[cid] = bytes
+                shards.append(cid)
+            }
+        }
+        let snapshot = CID(.dagCBOR, hashing: shards.flatMap(\.bytes))
+        held = HeldDatanet(
+            id: DatanetID(Digest(sha256: Array("food".utf8))), name: "food", snapshot: snapshot, shards: shards,
+            licence: "WordNet-3.0")
+        self.blocks = blocks
+    }
+
+    var library: Library {
+        Library(read: { [blocks] in blocks[$0] }, datanet: { [held] in $0 == held.id.digest ? held : nil })
+    }
+}
+
+/// What the engine says of an order, gathered until it ends.
+final class NewsBox: Sendable {
+    private let stream: AsyncStream<GenerationNews>
+    private let continuation: AsyncStream<GenerationNews>.Continuation
+
+    init() { (stream, continuation) = AsyncStream.makeStream() }
+
+    var take: @Sendable (GenerationNews) -> Void {
+        { [continuation] news in
+            continuation.yield(news)
+            switch news {
+            case .finished, .failed: continuation.finish()
+            case .started, .token: break
+            }
+        }
+    }
+
+    struct Answer {
+        var start: AnswerStart?
+        var tokens: [UInt32] = []
+        var text = ""
+        var end: AnswerEnd?
+        var fault: String?
+    }
+
+    /// - Parameter onToken: called with each token's number.
+    func answer(onToken: (Int) -> Void = { _ in }) async -> Answer {
+        var answer = Answer()
+        for await news in stream {
+            switch news {
+            case .started(let start): answer.start = start
+            case .token(let id, let text):
+                answer.tokens.append(id)
+                answer.text += text
+                onToken(answer.tokens.count)
+            case .finished(let end): answer.end = end
+            case .failed(let code, _): answer.fault = code
+            }
+        }
+        return answer
+    }
+}
+
+func order(
+    _ model: CID, adapters: [AdapterUse] = [], datanet: Digest? = nil,
+    prompt: AskPrompt = .messages([AskMessage(role: "user", content: "Define brisket.")]),
+    decoding: Decoding = Decoding(maxTokens: 64), precision: String = "int8"
+) throws -> AskOrder {
+    let payer = AccountID(try SigningKey(seed: [UInt8](repeating: 9, count: 32)).publicKey)
+    return AskOrder(
+        request: .zero, allowance: AllowanceID(.zero), sequence: 1, priorTotal: .zero,
+        price: PriceSchedule(request: .zero, promptToken: .zero, answerToken: .zero), priceMax: .zero, payer: payer,
+        model: model, precision: precision, adapters: adapters, datanet: datanet, prompt: prompt, decoding: decoding,
+        promptSalt: [UInt8](repeating: 1, count: 32), answerSalt: [UInt8](repeating: 2, count: 32))
+}
