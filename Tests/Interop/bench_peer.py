@@ -237,7 +237,7 @@ def gossip(seconds, count):
         elif again is None: again, why = rate, fault
         else: lowest, again, why = min(lowest or rate, rate), None, fault
     return dict(messages_per_second=round(highest, 1), deliveries_per_second=round(highest * (count - 1), 1),
-        failed_first_at=lowest and round(lowest), failed_by=lowest and why, trials=trials)
+        lowest_failed=lowest and round(lowest), failed_by=lowest and why, trials=trials)
 
 def measure(what, seconds, *rest):
     if what == "gossip": return gossip(seconds, int(rest[0]))

@@ -1,5 +1,5 @@
-// A child process of a benchmark. Its stdin is a pipe of ours: however this process ends, the pipe closes and a child that
-// heeds it ends too. What it prints goes to files, so that it never waits for us to read.
+// A child process of a benchmark. Its stdin is a pipe of ours: however this process ends, the pipe closes and a child
+// that heeds it ends too. What it prints goes to files, so that it never waits for us to read.
 
 import Foundation
 import Primitives

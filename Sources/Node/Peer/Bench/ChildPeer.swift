@@ -1,5 +1,5 @@
-// `openledger up` as a child in a home of its own, on free ports of 127.0.0.1, as a person would start it: with the starter
-// model, joined to nobody, asked nothing.
+// `openledger up` as a child in a home of its own, on free ports of 127.0.0.1, as a person would start it: with the
+// starter model, joined to nobody, asked nothing.
 //
 //   memory   resident bytes five seconds after it said that it is ready (VmRSS of /proc/PID/status, and its parts)
 //   start    from just before the process is made to its ready line, and from SIGTERM to its end

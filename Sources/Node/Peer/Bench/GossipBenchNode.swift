@@ -1,6 +1,6 @@
-// A peer that only gossips: a GossipRouter over a Swarm, as the node drives them, and nothing else on its loop. The sender
-// keeps a pace: each turn it publishes what is due, but not while a neighbour's stream is full, so a rate that is too high
-// shows as a plan that is late and not as memory that grows.
+// A peer that only gossips: a GossipRouter over a Swarm, as the node drives them, and nothing else on its loop. The
+// sender keeps a pace: each turn it publishes what is due, but not while a neighbour's stream is full, so a rate that
+// is too high shows as a plan that is late and not as memory that grows.
 
 import Gossip
 import Primitives

@@ -1,10 +1,10 @@
-// The highest rate of 1 KiB messages at which nothing is lost: peers of this process, each a GossipRouter over a Swarm on
-// its own thread, all connected to all over loopback. One publishes at an even rate for a trial; the trial holds when the
-// publisher kept the pace and every other peer delivered every message, its signature checked, by a quarter of a second
-// (or a tenth of the trial) after the plan's end. Rates double until a trial fails twice, then close in to 10%. The figure is
-// messages published a second; with five peers each is delivered four times.
+// The highest rate of 1 KiB messages at which nothing is lost: peers of this process, each a GossipRouter over a
+// Swarm on its own thread, all connected to all over loopback. One publishes at an even rate for a trial; the trial
+// holds when the publisher kept the pace and every other peer delivered every message, its signature checked, by a
+// quarter of a second (or a tenth of the trial) after the plan's end. Rates double until a trial fails twice, then
+// close in to 10%. The figure is messages published a second; with five peers each is delivered four times.
 //
-//   rate ──holds──▶ twice the rate …        fails, fails again ──▶ between the highest that held and the lowest that failed
+//   rate ──holds──▶ twice the rate      rate ──fails twice──▶ midway to the highest that held
 
 import Gossip
 import Primitives
@@ -49,7 +49,7 @@ enum GossipBenchmark {
         return [
             .figure("messages_per_second", search.highest),
             .figure("deliveries_per_second", search.highest * Double(peers - 1)),
-            JSONMember("failed_first_at", search.lowestFailed.map { .double($0.rounded()) } ?? .null),
+            JSONMember("lowest_failed", search.lowestFailed.map { .double($0.rounded()) } ?? .null),
             JSONMember("failed_by", search.lowestFailed == nil ? .null : .string(reason)),
             JSONMember("trials", .integer(trial)),
         ]

@@ -1,7 +1,7 @@
-// Handshakes a second over loopback: two swarms in this process, each on its own thread; one dials, the other listens. One
-// handshake is TCP connect, multistream, Noise XX, multistream, Yamux, and the dialler's reading of the listener's
-// Identify answer, its signed peer record checked; then the connection is closed and the next one dialled. Both ends'
-// work is in the figure, so one end alone costs about half.
+// Handshakes a second over loopback: two swarms in this process, each on its own thread; one dials, the other
+// listens. One handshake is TCP connect, multistream, Noise XX, multistream, Yamux, and the dialler's reading of the
+// listener's Identify answer, its signed peer record checked; then the connection is closed and the next one dialled.
+// Both ends' work is in the figure, so one end alone costs about half.
 
 import Primitives
 import Transport

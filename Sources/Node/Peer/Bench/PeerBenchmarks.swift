@@ -1,6 +1,6 @@
-// In-tree benchmarks: each runs for about the seconds it is given (gossip, which searches, and those that time a rival
-// for a few times that) and says what it measured, on how many cores, under which load. Rates, not verdicts: nothing here
-// passes or fails. Each file's header says what exactly its figures are.
+// In-tree benchmarks: each runs for about the seconds it is given (gossip, which searches, and those that time a
+// rival for a few times that) and says what it measured, on how many cores, under which load. Rates, not verdicts:
+// nothing here passes or fails. Each file's header says what exactly its figures are.
 
 import Foundation
 package import Primitives

@@ -1,4 +1,5 @@
-// Receipts verified a second: decoding, both signatures, price and weights, as a receipt is judged when it is gossiped.
+// Receipts verified a second: decoding, both signatures, price and weights, as a receipt is judged when it is
+// gossiped.
 
 import Ledger
 import Primitives

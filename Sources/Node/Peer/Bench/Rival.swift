@@ -20,7 +20,7 @@ enum Rival {
         }
         guard let path = find(script) else {
             throw BenchmarkFault.setUp(
-                "\(variable) is set, but \(script) is neither here nor above this program; run the bench in the source tree"
+                "\(variable) is set, but \(script) is not here or above this program; run it in the source tree"
             )
         }
         let child = try BenchChild(python, [path] + arguments, environment: environment)

@@ -1,5 +1,5 @@
-// LMDB through our own store: durable puts of 1 KiB alone and in groups, and gets, on the file system of the temporary
-// folder.
+// LMDB through our own store: durable puts of 1 KiB alone and in groups, and gets, on the file system of the
+// temporary folder.
 
 import Foundation
 import NodeCore

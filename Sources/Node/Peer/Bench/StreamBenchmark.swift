@@ -1,7 +1,7 @@
-// What one stream carries over loopback: messages of 64 KiB from one swarm to another in this process, each on its own
-// thread, through Yamux and Noise, counted where they arrive; MB/s are 10^6 bytes of payload a second. Beside it, what the
-// cipher alone does: libsodium's ChaCha20-Poly1305 sealing full Noise records in place on one core, before and after the
-// stream; the ratio says how much of that the wire reaches.
+// What one stream carries over loopback: messages of 64 KiB from one swarm to another in this process, each on its
+// own thread, through Yamux and Noise, counted where they arrive; MB/s are 10^6 bytes of payload a second. Beside it,
+// what the cipher alone does: libsodium's ChaCha20-Poly1305 sealing full Noise records in place on one core, before
+// and after the stream; the ratio says how much of that the wire reaches.
 
 import Primitives
 import Transport
