@@ -158,7 +158,7 @@ extension Node {
         effects.append(.notify(.receipt(id, .refused("\(fault)"))))
     }
 
-    private mutating func quarantine(transaction id: Digest, _ fault: TransactionFault) {
+    mutating func quarantine(transaction id: Digest, _ fault: TransactionFault) {
         // A nonce that is too high waits for those before it.
         if case .wrongNonce(let expected, let got) = fault, got > expected { return }
         chain.transactions.refuse(id, fault)

@@ -40,7 +40,9 @@ extension Node {
     private mutating func judgeReceipt(_ bytes: [UInt8]) -> GossipVerdict {
         do {
             let receipt = try SignedReceipt.read(bytes)
-            guard !chain.receipts.contains(receipt.id) else { return .ignore }
+            guard !chain.receipts.contains(receipt.id),
+                chain.allowance(receipt.receipt.allowance).map({ $0.sequence < receipt.receipt.sequence }) ?? true
+            else { return .ignore }
             try receipt.check(network: network)
             return take(receipt) ? .accept : .ignore
         } catch {
@@ -52,6 +54,7 @@ extension Node {
         guard let transaction = try? SignedTransaction(decoding: bytes), transaction.isValid(network: network) else {
             return .reject
         }
+        guard transaction.transaction.nonce >= chain.account(transaction.transaction.sender).nonce else { return .ignore }
         return take(transaction) ? .accept : .ignore
     }
 

@@ -40,6 +40,8 @@ struct Links: Sendable {
         var senders: [StreamUse: StreamID] = [:]
         var inbound: Set<StreamID> = []
         var addresses: [Multiaddr] = []
+        /// Whether the gossip router knows this peer.
+        var gossips = false
         /// Streams for one-way protocols that the peer refused: not tried again on this connection.
         var refused: Set<StreamUse> = []
     }
@@ -102,6 +104,8 @@ struct Links: Sendable {
         return true
     }
 
+    mutating func setGossips(_ gossips: Bool, _ peer: PeerID) { peers[peer]?.gossips = gossips }
+
     mutating func setAddresses(_ addresses: [Multiaddr], of peer: PeerID) { peers[peer]?.addresses = addresses }
     func addresses(of peer: PeerID) -> [Multiaddr] { peers[peer]?.addresses ?? [] }
 
@@ -146,7 +150,7 @@ extension Node {
     mutating func disconnected(_ peer: PeerID) {
         guard let record = links.peers[peer] else { return }
         for (stream, use) in links.remove(peer) { finished(stream, use, peer) }
-        if record.senders[.gossip] != nil { route(gossip.handle(.disconnected(peer), now: moment.instant)) }
+        if record.gossips { route(gossip.handle(.disconnected(peer), now: moment.instant)) }
         exchange(bitswap.handle(.disconnected(peer), now: moment.instant))
         effects.append(.notify(.disconnected(peer)))
     }
@@ -155,9 +159,7 @@ extension Node {
         guard let link = links.streams[stream], !link.isInbound else { return }
         let (queue, close) = links.opened(stream)
         if link.use == .gossip {
-            let version = GossipVersion(rawValue: protocolName) ?? .v1_0
-            let outbound = links.peers[link.peer]?.outbound ?? false
-            route(gossip.handle(.connected(link.peer, version: version, outbound: outbound), now: moment.instant))
+            gossipBegins(link.peer, protocolName)
         }
         for bytes in queue { effects.append(.send(stream, bytes)) }
         if close { effects.append(.finish(stream)) }
@@ -190,6 +192,20 @@ extension Node {
         if link.isOpen { effects.append(.finish(stream)) } else { links.closeWhenSent(stream) }
     }
 
+    /// The router hears of a peer at the first gossip stream, ours or his: what he says before ours stands counts, and
+    /// what we say waits for it.
+    private mutating func gossipBegins(_ peer: PeerID, _ protocolName: String) {
+        guard let record = links.peers[peer], !record.gossips else { return }
+        links.setGossips(true, peer)
+        let version = GossipVersion(rawValue: protocolName) ?? .v1_0
+        route(gossip.handle(.connected(peer, version: version, outbound: record.outbound), now: moment.instant))
+    }
+
+    mutating func accepted(_ stream: StreamID, _ peer: PeerID, _ protocolName: String) {
+        links.accept(stream, from: peer, protocolName: protocolName)
+        if links.streams[stream]?.use == .gossip { gossipBegins(peer, protocolName) }
+    }
+
     mutating func received(_ stream: StreamID, _ bytes: [UInt8]) {
         guard let link = links.streams[stream] else { return }
         switch link.use {
@@ -220,7 +236,8 @@ extension Node {
     mutating func ended(_ stream: StreamID) {
         guard let link = links.end(stream) else { return }
         finished(stream, link.use, link.peer)
-        if link.use == .gossip, !link.isInbound, link.isOpen {
+        if link.use == .gossip, !link.isInbound, links.peers[link.peer]?.gossips == true {
+            links.setGossips(false, link.peer)
             route(gossip.handle(.disconnected(link.peer), now: moment.instant))
         }
     }

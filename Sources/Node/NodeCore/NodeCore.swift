@@ -98,12 +98,16 @@ package struct Node: Sendable {
     var afterSync: [Ticket: [NodeContinuation]] = [:]
     var effects: [NodeEffect] = []
     var acquaintanceCursor = 0
+    let startedAt: Instant
+    var repeatedAt: Instant
     var moment: Moment
 
     /// - Throws: the ledger's fault if the genesis cannot be executed.
     package init(_ configuration: NodeConfiguration, restored: Restored = Restored(), moment: Moment) throws(BatchFault) {
         self.configuration = configuration
         self.moment = moment
+        startedAt = moment.instant
+        repeatedAt = moment.instant
         network = configuration.genesis.network
         account = configuration.key.publicKey.account
         peer = configuration.key.publicKey.peerID
@@ -115,7 +119,10 @@ package struct Node: Sendable {
         bitswap = Bitswap(parameters: configuration.bitswap)
         chain = try ChainDesk(configuration, restored: restored, now: moment.instant)
         pulls = PullDesk()
-        trade = TradeDesk(purses: restored.purses, vouchers: restored.vouchers)
+        let server = configuration.key.publicKey.account
+        trade = TradeDesk(
+            purses: restored.purses, vouchers: restored.vouchers,
+            receipts: restored.receipts.filter { $0.receipt.server == server })
         holding = HoldingDesk(book: DatanetBook(key: configuration.key, network: network))
         heldDatanets = Set(restored.datanets)
         hasGenesis = restored.hasGenesis
@@ -133,7 +140,7 @@ package struct Node: Sendable {
         case .identified(let peer, let addresses): identified(peer, addresses)
         case .opened(let stream, let name): opened(stream, name)
         case .openFailed(let stream): ended(stream)
-        case .accepted(let stream, let peer, let name): links.accept(stream, from: peer, protocolName: name)
+        case .accepted(let stream, let peer, let name): accepted(stream, peer, name)
         case .received(let stream, let bytes): received(stream, bytes)
         case .congested(let stream, let isFull): congested(stream, isFull)
         case .ended(let stream): ended(stream)
@@ -206,7 +213,8 @@ package struct Node: Sendable {
         case .effect(let effect): effects.append(effect)
         case .publish(let topic, let bytes): publish(topic, bytes)
         case .stored(let cids): exchange(bitswap.handle(.stored(cids), now: moment.instant))
-        case .serverMessage(let stream, let message): serverReceived(message, on: stream)
+        case .voucherStored(let stream): voucherStored(stream)
+        case .payerMessage(let message, let id, let stream): sendPayer(message, id, on: stream)
         }
     }
 
@@ -220,7 +228,8 @@ enum NodeContinuation: Sendable {
     case effect(NodeEffect)
     case publish(GossipTopic, [UInt8])
     case stored([CID])
-    case serverMessage(StreamID, InferMessage)
+    case voucherStored(StreamID)
+    case payerMessage(InferMessage, CommandID, StreamID)
 }
 
 /// The topics of a network.

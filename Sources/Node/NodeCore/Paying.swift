@@ -82,8 +82,7 @@ extension Node {
         }
         trade.asks[id] = asking
         // The sequence is spent once it may have been seen: on disk first.
-        persist([purse.write])
-        performPayer(actions, id)
+        performPayer(actions, id, after: [purse.write])
     }
 
     mutating func payerReceived(_ bytes: [UInt8], _ id: CommandID, on stream: StreamID) {
@@ -110,15 +109,17 @@ extension Node {
         asking.exchange = exchange
         trade.asks[id] = asking
         performPayer(actions, id)
+        if trade.asks[id] != nil { endAsk(id) }
     }
 
     private mutating func payerFailed(_ id: CommandID, _ fault: ExchangeFault) {
         performPayer([.failed(fault)], id)
     }
 
-    mutating func performPayer(_ actions: [PayerAction], _ id: CommandID) {
+    mutating func performPayer(_ actions: [PayerAction], _ id: CommandID, after writes: [NodeWrite] = []) {
         guard let stream = trade.asks[id]?.stream else { return }
-        var durable: [NodeWrite] = []
+        var durable = writes
+        var answers: [NodeContinuation] = []
         var messages: [InferMessage] = []
         for action in actions {
             switch action {
@@ -135,24 +136,24 @@ extension Node {
             case .deliver(let token, let text):
                 trade.asks[id]?.answerTokens.append(token)
                 effects.append(.answer(id, .token(id: token, text: text)))
-            case .settled(let signed, let end): payerSettled(signed, end, id, &durable)
+            case .settled(let signed, let end): payerSettled(signed, end, id, &durable, &answers)
             case .failed(let fault):
                 effects.append(.answer(id, .failed(.exchange(fault))))
+                // The server must not wait for what will not come.
+                if trade.localCommands[stream] != nil {
+                    serverClosed(stream)
+                } else if links.end(stream) != nil {
+                    effects.append(.reset(stream))
+                }
                 endAsk(id)
             }
         }
-        if durable.isEmpty {
-            for message in messages { sendPayer(message, id, on: stream) }
-        } else if trade.localCommands[stream] != nil {
-            persist(durable)
-            for message in messages { sendPayer(message, id, on: stream) }
-        } else {
-            persist(durable, then: messages.map { .send(stream, $0.encoded()) })
-        }
+        persist(durable, then: messages.map { .payerMessage($0, id, stream) } + answers)
     }
 
     private mutating func payerSettled(
-        _ signed: SignedReceipt, _ end: AnswerEnd, _ id: CommandID, _ durable: inout [NodeWrite]
+        _ signed: SignedReceipt, _ end: AnswerEnd, _ id: CommandID, _ durable: inout [NodeWrite],
+        _ answers: inout [NodeContinuation]
     ) {
         guard let asking = trade.asks[id], let exchange = asking.exchange else { return }
         if var purse = trade.purses[asking.server] {
@@ -165,17 +166,18 @@ extension Node {
             promptTokens: asking.promptTokens, answerTokens: asking.answerTokens, sources: asking.sources,
             time: moment.wall, end: end)
         pool(signed, record: record)
-        effects.append(.answer(id, .answered(signed, end: end)))
-        endAsk(id)
+        answers.append(.effect(.answer(id, .answered(signed, end: end))))
+        // The server is busy under this allowance until it has the countersignature: it says so by ending the stream.
+        if asking.stream.map({ trade.localCommands[$0] != nil }) ?? true { endAsk(id) }
     }
 
-    /// The answer is over for the caller; the stream closes once what is left to say is sent.
+    /// The next answer under this allowance may begin.
     private mutating func endAsk(_ id: CommandID) {
         trade.asks[id] = nil
         beginAsks()
     }
 
-    private mutating func sendPayer(_ message: InferMessage, _ id: CommandID, on stream: StreamID) {
+    mutating func sendPayer(_ message: InferMessage, _ id: CommandID, on stream: StreamID) {
         if trade.localCommands[stream] != nil {
             trade.local.append((stream, id, true, message))
         } else {

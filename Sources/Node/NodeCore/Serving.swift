@@ -86,8 +86,9 @@ extension Node {
             exposureMax: chain.parameters().exposureCap, allowanceLimit: allowance.limit, expiry: allowance.expiry)
         let ticket = ticket()
         trade.generations[ticket] = stream
-        trade.giving[stream] = TradeDesk.Giving(exchange: exchange, generation: ticket, since: moment.instant)
-        trade.held[order.allowance] = TradeDesk.Held(total: lastTotal, sequence: order.sequence)
+        trade.giving[stream] = TradeDesk.Giving(exchange: exchange, generation: ticket, heard: moment.instant)
+        trade.held[order.allowance] = TradeDesk.Held(
+            total: lastTotal, sequence: order.sequence, voucher: held?.voucher)
         effects.append(.generate(GenerationOrder(order: order), ticket))
     }
 
@@ -111,29 +112,31 @@ extension Node {
     }
 
     private mutating func performServer(_ actions: [ServerAction], on stream: StreamID) {
-        for (index, action) in actions.enumerated() {
+        trade.giving[stream]?.heard = moment.instant
+        for action in actions {
             switch action {
             case .send(let message):
                 if case .token(let id, _) = message { trade.giving[stream]?.answerTokens.append(id) }
-                sendServer(message, on: stream)
+                if let unsynced = trade.giving[stream]?.vouchersUnsynced, unsynced > 0 {
+                    trade.giving[stream]?.unsent.append(message)
+                } else {
+                    sendServer(message, on: stream)
+                }
             case .recordVoucher(let signed):
                 let id = signed.voucher.allowance
-                trade.held[id] = TradeDesk.Held(total: signed.voucher.total, sequence: signed.voucher.sequence)
-                let write = NodeWrite.put(.allowances, key: Purse.voucherKey(id), value: signed.encoded())
-                // What it pays for goes out once it is on disk.
-                let rest = actions[(index + 1)...]
-                let sends: [InferMessage] = rest.compactMap { if case .send(let message) = $0 { message } else { nil } }
-                if trade.localCommands[stream] != nil || sends.count < rest.count {
-                    persist([write])
-                } else {
-                    for case .token(let token, _) in sends { trade.giving[stream]?.answerTokens.append(token) }
-                    persist([write], then: sends.map { .send(stream, $0.encoded()) })
-                    return endIfOver(stream)
-                }
+                trade.held[id] = TradeDesk.Held(
+                    total: signed.voucher.total, sequence: signed.voucher.sequence, voucher: signed)
+                // What it pays for goes out once it is on disk, and so does whatever comes after that.
+                trade.giving[stream]?.vouchersUnsynced += 1
+                persist(
+                    [.put(.allowances, key: Purse.voucherKey(id), value: signed.encoded())],
+                    then: [.voucherStored(stream)])
             case .settled(let signed): serverSettled(signed, on: stream)
             case .abandoned(let fault, let last):
                 effects.append(.notify(.log("an answer was not paid in full: \(fault)")))
-                if let last { _ = transact(.settleVoucher(last)) }
+                if let last, case .success = transact(.settleVoucher(last)) {
+                    trade.held[last.voucher.allowance]?.isClaimed = true
+                }
             case .stopGenerating:
                 if let ticket = trade.giving[stream]?.generation { effects.append(.stopGenerating(ticket)) }
             }
@@ -141,8 +144,28 @@ extension Node {
         endIfOver(stream)
     }
 
+    mutating func voucherStored(_ stream: StreamID) {
+        guard var giving = trade.giving[stream] else { return }
+        giving.vouchersUnsynced -= 1
+        let messages = giving.vouchersUnsynced == 0 ? giving.unsent : []
+        if giving.vouchersUnsynced == 0 { giving.unsent = [] }
+        trade.giving[stream] = giving
+        for message in messages { sendServer(message, on: stream) }
+    }
+
+    /// Ends answers whose payer is there and silent: it would owe for ever.
+    mutating func giveUpSilent() {
+        for stream in trade.giving.keys.sorted() {
+            guard let giving = trade.giving[stream], giving.start != nil,
+                moment.instant.since(giving.heard) > TradeDesk.silencePatience
+            else { continue }
+            serverClosed(stream)
+        }
+    }
+
     private mutating func endIfOver(_ stream: StreamID) {
         guard let giving = trade.giving[stream], giving.exchange.isEnded else { return }
+        for message in giving.unsent { sendServer(message, on: stream) }
         trade.giving[stream] = nil
         trade.generations[giving.generation] = nil
         if trade.localCommands.removeValue(forKey: stream) == nil { finish(stream) } else { _ = links.end(stream) }

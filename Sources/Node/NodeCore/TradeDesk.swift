@@ -9,6 +9,8 @@ struct TradeDesk: Sendable {
     /// How long a server waits to see the allowance of an order on the chain.
     static let orderPatience = Span.seconds(10)
     static let askPatience = Span.seconds(60)
+    /// How long an answer may stand still: a slow model's first token, or a payer's voucher.
+    static let silencePatience = Span.seconds(120)
     static let queuedAsksMax = 256
 
     struct Asking: Sendable {
@@ -27,8 +29,11 @@ struct TradeDesk: Sendable {
         let generation: Ticket
         var start: AnswerStart?
         var answerTokens: [UInt32] = []
-        let since: Instant
-        var voucherPending = false
+        /// When it last moved.
+        var heard: Instant
+        /// Vouchers on their way to the disk, and what is to be said when they are there.
+        var vouchersUnsynced = 0
+        var unsent: [InferMessage] = []
     }
 
     struct WaitingOrder: Sendable {
@@ -41,6 +46,9 @@ struct TradeDesk: Sendable {
     struct Held: Sendable {
         var total: Amount
         var sequence: UInt64
+        /// Not covered by a receipt that this peer holds.
+        var voucher: SignedVoucher?
+        var isClaimed = false
     }
 
     /// By server. At most one that is open or opening.
@@ -56,10 +64,15 @@ struct TradeDesk: Sendable {
     var local: [(stream: StreamID, command: CommandID, toServer: Bool, message: InferMessage)] = []
     var localCommands: [StreamID: CommandID] = [:]
 
-    init(purses: [Purse], vouchers: [SignedVoucher]) {
+    /// - Parameter receipts: that this peer is the server of and that wait for a batch.
+    init(purses: [Purse], vouchers: [SignedVoucher], receipts: [SignedReceipt]) {
         for purse in purses.sorted(by: { $0.expiry < $1.expiry }) { self.purses[purse.server] = purse }
         for signed in vouchers {
-            held[signed.voucher.allowance] = Held(total: signed.voucher.total, sequence: signed.voucher.sequence)
+            held[signed.voucher.allowance] = Held(
+                total: signed.voucher.total, sequence: signed.voucher.sequence, voucher: signed)
+        }
+        for signed in receipts where held[signed.receipt.allowance]?.sequence ?? 0 <= signed.receipt.sequence {
+            held[signed.receipt.allowance] = Held(total: signed.receipt.total, sequence: signed.receipt.sequence)
         }
     }
 
@@ -100,7 +113,8 @@ extension Node {
     /// Signs and pools an order of this account's.
     mutating func transact(_ action: Action) -> Result<Digest, NodeFailure> {
         let key = configuration.key
-        let nonce = max(chain.transactions.nextNonce(of: account) ?? 0, chain.account(account).nonce)
+        // Where one was refused there is a gap to be filled, or those behind it would wait for ever.
+        let nonce = chain.account(account).nonce + UInt64(ownTransactions().count)
         var fee = Amount.zero
         var isFree = false
         if case .faucet = action { isFree = true }
@@ -199,6 +213,9 @@ extension Node {
     mutating func upkeep() {
         catalog.expire(moment.wall)
         lookForPeers()
+        giveUpSilent()
+        claimVouchers()
+        repeatOwn()
         for stream in trade.orders.keys.sorted() {
             guard let waiting = trade.orders[stream],
                 moment.instant.since(waiting.since) > TradeDesk.orderPatience

@@ -22,6 +22,7 @@ enum EventTrace {
         case .elapsed(let timer): (13, Array("\(timer)".utf8))
         case .command(let id, _): (14, id.number.bigEndianBytes)
         case .cancelled(let id): (15, id.number.bigEndianBytes)
+        case .identified(let peer, let addresses): (16, peer.bytes + addresses.flatMap(\.bytes))
         }
     }
 }

@@ -1,0 +1,62 @@
+// What this peer does for its own money without being asked: gossip reaches only those who are there at that moment, and
+// whoever was cut off, or starts again, must not lose by it.
+
+import Ledger
+import Primitives
+import Records
+import Sequencing
+
+extension Node {
+    /// How often what is ours and waits for a batch is said again.
+    static let repeatInterval = Span.seconds(15)
+    static let repeatedMax = 64
+    /// How long after a start the chain may still be behind the network's.
+    static let settlingIn = Span.seconds(15)
+
+    /// Own transactions that wait, from the next nonce on, without a gap.
+    func ownTransactions() -> [SignedTransaction] {
+        var pool = chain.transactions
+        let next = chain.account(account).nonce
+        return pool.select(countMax: Self.repeatedMax, bytesMax: LedgerLimits.batchBytesMax) {
+            $0 == account ? next : .max
+        }
+    }
+
+    /// Publishes again what waits for a batch, and drops what the chain as it is now will never take.
+    mutating func repeatOwn() {
+        guard moment.instant.since(repeatedAt) >= Self.repeatInterval else { return }
+        repeatedAt = moment.instant
+        screenOwn()
+        for transaction in ownTransactions() { publish(Topics.transactions(network), transaction.encoded()) }
+        var pool = chain.receipts
+        let waiting = pool.select(countMax: LedgerLimits.receiptsPerBatchMax, bytesMax: LedgerLimits.batchBytesMax)
+        let own = waiting.filter { $0.receipt.payer == account || $0.receipt.server == account }
+        for receipt in own.prefix(Self.repeatedMax) { publish(Topics.receipts(network), receipt.encoded()) }
+    }
+
+    /// A builder elsewhere drops what is not good and tells nobody: the sender sees for himself.
+    private mutating func screenOwn() {
+        let own = ownTransactions()
+        guard !own.isEmpty, moment.instant.since(startedAt) > Self.settlingIn else { return }
+        let context = BatchContext(
+            network: network, height: chain.height + 1, time: max(moment.wall, chain.tip.time),
+            beacon: chain.tip.beacon, verified: chain.verified)
+        guard let screened = try? StateTransition.screen(BatchContents(transactions: own), on: chain.state, context: context)
+        else { return }
+        for (transaction, fault) in screened.transactions { quarantine(transaction: transaction.id, fault) }
+    }
+
+    /// Settles vouchers that an answer left behind when this peer stopped in the middle of it.
+    mutating func claimVouchers() {
+        guard moment.instant.since(startedAt) > Self.settlingIn else { return }
+        for id in trade.held.keys.sorted() {
+            guard let held = trade.held[id], let signed = held.voucher, !held.isClaimed, !trade.isBusy(id),
+                let allowance = chain.allowance(id), allowance.settled < signed.voucher.total,
+                allowance.sequence < signed.voucher.sequence
+            else { continue }
+            trade.held[id]?.isClaimed = true
+            if case .success = transact(.settleVoucher(signed)) { continue }
+            trade.held[id]?.isClaimed = false
+        }
+    }
+}
