@@ -5,7 +5,6 @@ import Gateway
 import Inference
 package import Primitives
 import Records
-import Synchronization
 
 extension InferenceService {
     /// Answers from this peer's own kernels. Returns once the request is in the engine; ending the iteration cancels it.
@@ -15,6 +14,31 @@ extension InferenceService {
     package func generate(
         _ request: AnswerRequest, model: CID, adapter: CID?, name: String, datanet: Digest? = nil
     ) async throws(AnswerFault) -> Answer {
+        let pending = begin(request, model: model, adapter: adapter, datanet: datanet)
+        // Ends without a word when this task is cancelled.
+        for await outcome in pending.outcome {
+            if let fault = outcome { throw fault.answerFault }
+            return Answer(
+                requestID: Self.requestID(), model: name, servedBy: peer, isLocal: true, receiptID: nil,
+                events: pending.events)
+        }
+        pending.token.cancel()
+        throw JobFault(.unavailable, "cancelled", "nobody waits for the answer").answerFault
+    }
+
+    /// Everything before the wait.
+    private func begin(_ request: AnswerRequest, model: CID, adapter: CID?, datanet: Digest?) -> PendingAnswer {
+        // The stream can hold all that the context allows, so nothing is ever dropped.
+        let context = shelf.entry(model)?.contextLength ?? 0
+        let choices = min(max(1, request.choices), LocalPlan.choicesMax)
+        let (stream, continuation) = AsyncThrowingStream.makeStream(
+            of: AnswerEvent.self,
+            bufferingPolicy: .bufferingOldest(choices * (context + LocalPlan.eventsBesidesTokens)))
+        let (outcome, said) = AsyncStream.makeStream(of: JobFault?.self, bufferingPolicy: .bufferingOldest(1))
+        let token = JobToken()
+        let pending = PendingAnswer(token: token, outcome: outcome, events: stream)
+        let cacheBytesMax = limits.cacheBytesMax
+        continuation.onTermination = { _ in token.cancel() }
         let plan: LocalPlan
         do throws(JobFault) {
             plan = try LocalPlan(request, adapter: adapter, datanet: datanet)
@@ -25,41 +49,21 @@ extension InferenceService {
                 throw JobFault(.unknown(adapter), code: "adapter")
             }
         } catch {
-            throw error.answerFault
+            said.yield(error)
+            return pending
         }
-        // The stream can hold all that the context allows, so nothing is ever dropped.
-        let context = shelf.entry(model)?.contextLength ?? 0
-        let (stream, continuation) = AsyncThrowingStream.makeStream(
-            of: AnswerEvent.self,
-            bufferingPolicy: .bufferingOldest(request.choices * (context + LocalPlan.eventsBesidesTokens)))
-        let token = JobToken()
-        continuation.onTermination = { _ in token.cancel() }
-        let acceptance = Acceptance()
-        let cacheBytesMax = limits.cacheBytesMax
-        let outcome = await withTaskCancellationHandler {
-            await withCheckedContinuation { waiter in
-                acceptance.wait(waiter)
-                run(on: EngineKey(model: model, precision: precision), question: plan.form.question, datanet: plan.datanet) {
-                    acceptance.resolve(.failure($0))
-                } job: { found in
-                    EngineJob(
-                        token: token, adapter: adapter,
-                        begin: { model throws(JobFault) in
-                            try plan.start(
-                                found, model: model, cacheBytesMax: cacheBytesMax, continuation
-                            ) { acceptance.resolve(.success(())) }
-                        }, refuse: { acceptance.resolve(.failure($0)) }, ended: {})
-                }
-            }
-        } onCancel: {
-            token.cancel()
+        run(on: EngineKey(model: model, precision: precision), question: plan.form.question, datanet: plan.datanet) {
+            said.yield($0)
+        } job: { found in
+            EngineJob(
+                token: token, adapter: adapter,
+                begin: { model throws(JobFault) in
+                    try plan.start(found, model: model, cacheBytesMax: cacheBytesMax, continuation) {
+                        said.yield(nil)
+                    }
+                }, refuse: { said.yield($0) }, ended: {})
         }
-        if case .failure(let fault) = outcome {
-            continuation.finish()
-            throw fault.answerFault
-        }
-        return Answer(
-            requestID: Self.requestID(), model: name, servedBy: peer, isLocal: true, receiptID: nil, events: stream)
+        return pending
     }
 
     private static func requestID() -> String {
@@ -115,7 +119,7 @@ extension InferenceService {
 struct LocalPlan: Sendable {
     /// Sources, usage and each choice's end, with room to spare.
     static let eventsBesidesTokens = 8
-    private static let choicesMax = 128
+    static let choicesMax = 128
 
     let request: AnswerRequest
     let form: PromptForm
@@ -199,21 +203,12 @@ struct LocalPlan: Sendable {
     }
 }
 
-/// Wakes who waits for the engine to take a request: once, by whichever comes first.
-private final class Acceptance: Sendable {
-    private let waiter = Mutex<CheckedContinuation<Result<Void, JobFault>, Never>?>(nil)
-
-    func wait(_ continuation: CheckedContinuation<Result<Void, JobFault>, Never>) {
-        waiter.withLock { $0 = continuation }
-    }
-
-    func resolve(_ result: Result<Void, JobFault>) {
-        let waiting = waiter.withLock { waiter in
-            defer { waiter = nil }
-            return waiter
-        }
-        waiting?.resume(returning: result)
-    }
+/// An answer that is not yet accepted.
+private struct PendingAnswer {
+    let token: JobToken
+    /// One value: nil where the engine took the request, else why not.
+    let outcome: AsyncStream<JobFault?>
+    let events: AsyncThrowingStream<AnswerEvent, any Error>
 }
 
 extension Result where Failure == JobFault {
