@@ -148,6 +148,7 @@ extension Node {
                 return
             }
             settle(certified, transition)
+            adoptNext()
         }
         runWaiting()
     }
