@@ -142,7 +142,10 @@ final class SimulatedWorld {
     private func unhealed() -> String? {
         let honest = homes.filter { !$0.isByzantine }
         let heights = honest.map { $0.node?.height ?? 0 }
-        guard Set(heights).count == 1 else { return "heights \(heights)" }
+        guard Set(heights).count == 1 else {
+            let reached = honest.map { $0.node?.connectedPeers.count ?? 0 }
+            return "heights \(heights), connected to \(reached) peers"
+        }
         for home in honest {
             guard let node = home.node else { return "peer \(home.index) is down" }
             let pooled = node.poolCounts
@@ -165,6 +168,8 @@ final class SimulatedWorld {
         switch happening {
         case .event(let index, let run, let event):
             if homes[index].run == run {
+                // Nobody waits for an answer to what he cancelled.
+                if case .cancelled(let id) = event { homes[index].waiting.remove(id) }
                 if case .generated(let ticket, _) = event, !homes[index].generations.contains(ticket) { return true }
                 feed(index, event)
             }
