@@ -6,13 +6,14 @@ import PackageDescription
 
 let strict = Context.environment["OPENLEDGER_STRICT"] == "1"
 
-let settings: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableExperimentalFeature("Lifetimes"),
-] + (strict ? [.treatAllWarnings(as: .error)] : [])
+let settings: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableExperimentalFeature("Lifetimes"),
+    ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
 func core(_ name: String, _ district: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, path: "Sources/\(district)/\(name)", swiftSettings: settings)
@@ -79,12 +80,15 @@ var targets: [Target] = [
             "Gossip", "BlockExchange", "Datanets", "Ledger", "Sequencing", "LightClient", "Messages", "Records",
             "Primitives", protobuf,
         ]),
-    core("Simulation", "Node", ["NodeCore", "Gossip", "BlockExchange", "Datanets", "Ledger", "Sequencing", "Records", "Primitives"]),
+    core(
+        "Simulation", "Node",
+        ["NodeCore", "Gossip", "BlockExchange", "Datanets", "Ledger", "Sequencing", "Records", "Primitives"]),
     core(
         "Peer", "Node",
         [
             "NodeCore", "Storage", "Transport", "Gateway", "Inference", "Attribution", "Datanets", "Gossip",
-            "BlockExchange", "Ledger", "Sequencing", "LightClient", "Wire", "Records", "Primitives", logging, metrics, toml,
+            "BlockExchange", "Ledger", "Sequencing", "LightClient", "Wire", "Records", "Primitives", logging, metrics,
+            toml,
         ]),
 
     // Command

@@ -5,9 +5,9 @@ import Synchronization
 import Testing
 
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #elseif canImport(Darwin)
-    import Darwin
+import Darwin
 #endif
 
 /// Who may do what: Protocol/api.md section 2, cell by cell.
@@ -20,7 +20,9 @@ import Testing
             for host in ["127.0.0.1:\(port)", "localhost:\(port)", "[::1]:\(port)", "LOCALHOST:\(port)"] {
                 #expect(try await peer.ask("GET", "/api/v1/status", headers: ["Host": host]).status == 200, "\(host)")
             }
-            for host in ["evil.example", "127.0.0.1", "localhost:1", "127.0.0.1:\(port).evil.example", "evil.example:\(port)"] {
+            for host in [
+                "evil.example", "127.0.0.1", "localhost:1", "127.0.0.1:\(port).evil.example", "evil.example:\(port)",
+            ] {
                 let answer = try await peer.ask("GET", "/api/v1/status", headers: ["Host": host])
                 #expect(answer.status == 403, "\(host)")
                 #expect(try answer.code() == "host_not_allowed")
@@ -37,8 +39,12 @@ import Testing
     @Test func pagesOfOtherSitesAreRefused() async throws {
         try await TestGateway.with { (peer) async throws in
             let own = "http://\(peer.host)"
-            #expect(try await peer.ask("POST", "/v1/chat/completions", Self.chat, headers: ["Origin": own]).status == 200)
-            for origin in ["http://evil.example", "null", "https://\(peer.host)", "http://127.0.0.1:1", "x\(own)", "\(own).evil.example"] {
+            #expect(
+                try await peer.ask("POST", "/v1/chat/completions", Self.chat, headers: ["Origin": own]).status == 200)
+            for origin in [
+                "http://evil.example", "null", "https://\(peer.host)", "http://127.0.0.1:1", "x\(own)",
+                "\(own).evil.example",
+            ] {
                 let answer = try await peer.ask("POST", "/v1/chat/completions", Self.chat, headers: ["Origin": origin])
                 #expect(answer.status == 403, "\(origin)")
                 #expect(try answer.code() == "origin_not_allowed")
@@ -52,14 +58,16 @@ import Testing
                 #expect(try await peer.ask("GET", "/", headers: load).status == 200)
                 #expect(try await peer.ask("POST", "/v1/chat/completions", Self.chat, headers: load).status == 403)
             }
-            #expect(try await peer.ask("GET", "/api/v1/status", headers: ["Sec-Fetch-Site": "same-origin"]).status == 200)
+            #expect(
+                try await peer.ask("GET", "/api/v1/status", headers: ["Sec-Fetch-Site": "same-origin"]).status == 200)
         }
     }
 
     @Test func bodiesNeedTheirContentType() async throws {
         try await TestGateway.with { (peer) async throws in
             for type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
-                let answer = try await peer.ask("POST", "/v1/chat/completions", Self.chat, headers: ["Content-Type": type])
+                let answer = try await peer.ask(
+                    "POST", "/v1/chat/completions", Self.chat, headers: ["Content-Type": type])
                 #expect(answer.status == 415, "\(type)")
             }
             let charset = ["Content-Type": "application/json; charset=utf-8"]
@@ -76,7 +84,8 @@ import Testing
             }
             #expect(try await peer.ask("POST", "/v1/chat/completions", Self.chat, token: "sk-anything").status == 200)
             let changes = [
-                ("POST", "/api/v1/ask", #"{"prompt":"hi"}"#), ("POST", "/api/v1/accounts/me/transfer", #"{"to":"x","amount":"1"}"#),
+                ("POST", "/api/v1/ask", #"{"prompt":"hi"}"#),
+                ("POST", "/api/v1/accounts/me/transfer", #"{"to":"x","amount":"1"}"#),
                 ("POST", "/api/v1/datanets", #"{"name":"n","license":"l"}"#), ("POST", "/api/v1/shutdown", "{}"),
                 ("POST", "/api/v1/models", #"{"path":"/m","name":"n"}"#), ("DELETE", "/api/v1/models/starter", nil),
                 ("POST", "/api/v1/faucet", "{}"), ("POST", "/api/v1/session/code", "{}"),
@@ -92,7 +101,8 @@ import Testing
                 #expect(wrong.status == 401)
                 let right = try await peer.ask(method, path, body, token: TestGateway.token.text)
                 #expect((200..<300).contains(right.status), "\(path): \(right.text)")
-                #expect(try await (200..<300).contains(peer.ask(method, path, body, overSocket: true).status), "\(path)")
+                #expect(
+                    try await (200..<300).contains(peer.ask(method, path, body, overSocket: true).status), "\(path)")
             }
         }
     }
@@ -105,7 +115,8 @@ import Testing
                 #expect(answer.status == 401)
                 #expect(try answer.code() == "token_required")
             }
-            #expect(try await peer.ask("POST", "/v1/chat/completions", remote, token: TestGateway.token.text).status == 200)
+            #expect(
+                try await peer.ask("POST", "/v1/chat/completions", remote, token: TestGateway.token.text).status == 200)
             #expect(try await peer.ask("POST", "/v1/chat/completions", remote, overSocket: true).status == 200)
         }
     }
@@ -118,19 +129,24 @@ import Testing
                 #expect(try await peer.ask("GET", path, token: TestGateway.apiKey).status == 200, "\(path)")
                 #expect(try await peer.ask("GET", path, token: TestGateway.token.text).status == 200)
             }
-            for path in ["/healthz", "/readyz", "/", "/app.js"] { #expect(try await peer.ask("GET", path).status == 200) }
+            for path in ["/healthz", "/readyz", "/", "/app.js"] {
+                #expect(try await peer.ask("GET", path).status == 200)
+            }
             #expect(try await peer.ask("POST", "/v1/chat/completions", Self.chat).status == 401)
-            #expect(try await peer.ask("POST", "/v1/chat/completions", Self.chat, token: TestGateway.apiKey).status == 200)
+            #expect(
+                try await peer.ask("POST", "/v1/chat/completions", Self.chat, token: TestGateway.apiKey).status == 200)
             #expect(peer.node.notes.withLock { $0.requests.last?.tenant?.count } == 16)
             #expect(try await peer.ask("POST", "/api/v1/shutdown", "{}", token: TestGateway.apiKey).status == 401)
         }
     }
 
     @Test func anOpenAddressWithoutAKeyDoesNotStart() {
-        let configuration = GatewayConfiguration(host: "0.0.0.0", port: 0, socketPath: nil, homeToken: TestGateway.token)
+        let configuration = GatewayConfiguration(
+            host: "0.0.0.0", port: 0, socketPath: nil, homeToken: TestGateway.token)
         #expect(throws: GatewayFault.apiKeyNeeded(host: "0.0.0.0")) {
             try HTTPGateway(
-                configuration: configuration, service: FakeNode(), registry: PrometheusRegistry(), logger: .init(label: "test"))
+                configuration: configuration, service: FakeNode(), registry: PrometheusRegistry(),
+                logger: .init(label: "test"))
         }
     }
 
@@ -156,7 +172,8 @@ import Testing
 
     @Test func aTokenInTheQueryIsRefused() async throws {
         try await TestGateway.with { (peer) async throws in
-            #expect(try await peer.ask("GET", "/api/v1/status?token=\(TestGateway.token.text)").code() == "token_in_query")
+            #expect(
+                try await peer.ask("GET", "/api/v1/status?token=\(TestGateway.token.text)").code() == "token_in_query")
         }
     }
 
@@ -165,7 +182,9 @@ import Testing
             var status = stat()
             #expect(stat(peer.address.socketPath ?? "", &status) == 0)
             #expect(status.st_mode & 0o777 == 0o600)
-            #expect(try await peer.ask("GET", "/api/v1/session", headers: ["Host": "anything"], overSocket: true).json()["authority"]?.text == "home")
+            #expect(
+                try await peer.ask("GET", "/api/v1/session", headers: ["Host": "anything"], overSocket: true).json()[
+                    "authority"]?.text == "home")
         }
     }
 

@@ -4,9 +4,9 @@ import Primitives
 import Testing
 
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #elseif canImport(Darwin)
-    import Darwin
+import Darwin
 #endif
 
 /// The routes beside the two APIs: page, metrics, health, content.
@@ -28,7 +28,8 @@ import Testing
     }
 
     @Test func everyFileOfThePageIsServed() async throws {
-        let folder = "\(#filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined())/Sources/Adapters/Gateway/Web"
+        let folder =
+            "\(#filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined())/Sources/Adapters/Gateway/Web"
         let names = try Self.names(in: folder)
         #expect(names.contains("index.html"))
         try await TestGateway.with { (peer) async throws in
@@ -60,7 +61,9 @@ import Testing
         try await TestGateway.with { (peer) async throws in
             _ = try await peer.ask("GET", "/api/v1/datanets/food")
             let text = try await peer.ask("GET", "/metrics").text
-            #expect(text.contains(#"openledger_http_requests_total{route="/api/v1/datanets/{name}",status="200"} 1.0"#), "\(text)")
+            #expect(
+                text.contains(#"openledger_http_requests_total{route="/api/v1/datanets/{name}",status="200"} 1.0"#),
+                "\(text)")
             #expect(text.contains("# TYPE openledger_http_handler_seconds histogram"))
         }
     }

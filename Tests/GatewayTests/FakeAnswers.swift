@@ -9,38 +9,69 @@ enum FakeAnswers {
     ) throws(NodeFault) -> JSONValue {
         switch call {
         case .identity:
-            json(#"{"peer":"PEER","account":"PEER","addresses":["/ip4/127.0.0.1/tcp/4001/p2p/PEER"],"network":{"genesis":"GENESIS","name":"local","local":true},"role":"full","version":"0.1.0"}"#)
+            json(
+                #"{"peer":"PEER","account":"PEER","addresses":["/ip4/127.0.0.1/tcp/4001/p2p/PEER"],"network":{"genesis":"GENESIS","name":"local","local":true},"role":"full","version":"0.1.0"}"#
+            )
         case .status: json(status(isRich: isRich))
         case .peers:
-            json(#"{"peers":[{"peer":"OTHER","address":"/ip4/192.0.2.7/tcp/4001","direction":"out","path":"direct","latency_ms":12.5,"agent":"openledger/0.1.0","connected_s":300,"bytes_in":1048576,"bytes_out":2048,"serves":["starter"]}],"known":9}"#)
+            json(
+                #"{"peers":[{"peer":"OTHER","address":"/ip4/192.0.2.7/tcp/4001","direction":"out","path":"direct","latency_ms":12.5,"agent":"openledger/0.1.0","connected_s":300,"bytes_in":1048576,"bytes_out":2048,"serves":["starter"]}],"known":9}"#
+            )
         case .doctor:
-            json(#"{"ok":false,"checks":[{"name":"disk","verdict":"ok","message":"88 GB free","remedy":null},{"name":"clock","verdict":"warning","message":"3 s ahead of the peers","remedy":"switch on network time"},{"name":"port","verdict":"fault","message":"4001 is taken by another program","remedy":"openledger up --listen /ip4/0.0.0.0/tcp/4002"}]}"#)
+            json(
+                #"{"ok":false,"checks":[{"name":"disk","verdict":"ok","message":"88 GB free","remedy":null},{"name":"clock","verdict":"warning","message":"3 s ahead of the peers","remedy":"switch on network time"},{"name":"port","verdict":"fault","message":"4001 is taken by another program","remedy":"openledger up --listen /ip4/0.0.0.0/tcp/4002"}]}"#
+            )
         case .configuration: json(#"{"settings":[{"key":"http","value":"127.0.0.1:8547","source":"default"}]}"#)
-        case .lightStatus, .lightSync: json(#"{"height":128,"epoch":4,"checkpoint":{"header":"GENESIS","height":100,"age_s":3600,"expires_s":600000},"synced":true}"#)
+        case .lightStatus, .lightSync:
+            json(
+                #"{"height":128,"epoch":4,"checkpoint":{"header":"GENESIS","height":100,"age_s":3600,"expires_s":600000},"synced":true}"#
+            )
         case .datanets: .object(["datanets": .array(datanets.map { datanet($0, rows: rows) }), "next": .null])
         case .datanet(let name): try known(name, datanets, rows)
         case .createDatanet(let description): datanet(description.name, rows: 0)
         case .datanetRows(_, let page): rowsPage(page)
         case .validateRows(_, let upload): validation(upload)
         case .addRows(let name, let upload): try contribution(name, upload, rows: rows)
-        case .contributions: json(#"{"contributions":[{"contribution":"CID","contributor":"OTHER","rows":12,"state":"pending","created_ms":1700000000000,"reason":null}]}"#)
-        case .approveContribution: json(#"{"contribution":"CID","contributor":"OTHER","rows":12,"state":"approved","created_ms":1700000000000,"reason":null}"#)
+        case .contributions:
+            json(
+                #"{"contributions":[{"contribution":"CID","contributor":"OTHER","rows":12,"state":"pending","created_ms":1700000000000,"reason":null}]}"#
+            )
+        case .approveContribution:
+            json(
+                #"{"contribution":"CID","contributor":"OTHER","rows":12,"state":"approved","created_ms":1700000000000,"reason":null}"#
+            )
         case .rejectContribution(_, _, let reason):
-            .object(["contribution": .string(FakeNode.blockCID.text), "state": .string("rejected"), "reason": .string(reason)])
+            .object([
+                "contribution": .string(FakeNode.blockCID.text), "state": .string("rejected"),
+                "reason": .string(reason),
+            ])
         case .models: json(#"{"models":[MODEL],"next":null}"#)
         case .model: json("MODEL")
         case .adapters: json(#"{"adapters":[ADAPTER],"next":null}"#)
         case .adapter: json("ADAPTER")
         case .removeModel(let name), .removeAdapter(let name): .object(["name": .string(name), "removed": .bool(true)])
-        case .receipts: json(#"{"receipts":[RECEIPT,{"id":"77aa0c1e5d6f8b92c4e7a1035b6d9f209c0f3a41d27e7f0b6c55e2a8d1b49f73","time_ms":1700000050000,"role":"server","payer":"OTHER","server":"PEER","model":"starter","datanet":null,"prompt_tokens":12,"completion_tokens":64,"cost":"0.00014","state":"signed","batch":null,"refusal":null}],"next":null}"#)
+        case .receipts:
+            json(
+                #"{"receipts":[RECEIPT,{"id":"77aa0c1e5d6f8b92c4e7a1035b6d9f209c0f3a41d27e7f0b6c55e2a8d1b49f73","time_ms":1700000050000,"role":"server","payer":"OTHER","server":"PEER","model":"starter","datanet":null,"prompt_tokens":12,"completion_tokens":64,"cost":"0.00014","state":"signed","batch":null,"refusal":null}],"next":null}"#
+            )
         case .receipt: json(receipt)
         case .receiptRendering: json(#"{"receipt":{"version":1}}"#)
         case .verifyBundle(let bytes): try verdict(bytes)
         case .lightVerify: try verdict(FakeNode.bundle)
         case .batches: json(#"{"batches":[BATCH],"next":null}"#)
-        case .batch: json(batch.replacing("\"fees\"", with: "\"receipt_ids\":[\"\(FakeNode.receiptID)\"],\"transaction_ids\":[\"GENESIS\"],\"fees\""))
-        case .account: json(#"{"account":"PEER","balance":{"free":"FREE","locked":"0.5","staked":"100","pending":"0.0004","unbonding":"0","claimable":"0.25"},"nonce":7,"height":128}"#.replacing("FREE", with: isRich ? "1099.5" : "99.5"))
-        case .accountHistory: json(#"{"entries":[{"height":128,"time_ms":1700000000000,"kind":"fee_share","amount":"0.0001","sign":"+","counterparty":"OTHER","reference":"GENESIS","note":"contributor of food"},{"height":127,"time_ms":1699999990000,"kind":"transfer","amount":"12.5","sign":"-","counterparty":"OTHER","reference":"GENESIS","note":null}],"next":null}"#)
+        case .batch:
+            json(
+                batch.replacing(
+                    "\"fees\"",
+                    with: "\"receipt_ids\":[\"\(FakeNode.receiptID)\"],\"transaction_ids\":[\"GENESIS\"],\"fees\""))
+        case .account:
+            json(
+                #"{"account":"PEER","balance":{"free":"FREE","locked":"0.5","staked":"100","pending":"0.0004","unbonding":"0","claimable":"0.25"},"nonce":7,"height":128}"#
+                    .replacing("FREE", with: isRich ? "1099.5" : "99.5"))
+        case .accountHistory:
+            json(
+                #"{"entries":[{"height":128,"time_ms":1700000000000,"kind":"fee_share","amount":"0.0001","sign":"+","counterparty":"OTHER","reference":"GENESIS","note":"contributor of food"},{"height":127,"time_ms":1699999990000,"kind":"transfer","amount":"12.5","sign":"-","counterparty":"OTHER","reference":"GENESIS","note":null}],"next":null}"#
+            )
         case .transfer(_, let amount, _):
             if amount > .one.times(1_000) {
                 throw NodeFault(.balance, "this account holds 99.5 OPEN", param: "amount", code: "balance")
@@ -48,13 +79,22 @@ enum FakeAnswers {
                 json(transaction)
             }
         case .stake, .unstake, .claim, .transaction, .faucet: json(transaction)
-        case .committee: json(#"{"epoch":4,"height":128,"seats":[{"peer":"PEER","seats":3,"stake":"100"},{"peer":"OTHER","seats":1,"stake":"40"}],"total_seats":4,"quorum":3,"next_epoch_height":160}"#)
-        case .supply: json(#"{"genesis":"200","free":"99.5","locked":"0.5","staked":"100","treasury":"0","bridged":"0","burned":"0"}"#)
+        case .committee:
+            json(
+                #"{"epoch":4,"height":128,"seats":[{"peer":"PEER","seats":3,"stake":"100"},{"peer":"OTHER","seats":1,"stake":"40"}],"total_seats":4,"quorum":3,"next_epoch_height":160}"#
+            )
+        case .supply:
+            json(
+                #"{"genesis":"200","free":"99.5","locked":"0.5","staked":"100","treasury":"0","bridged":"0","burned":"0"}"#
+            )
         case .connect(let address):
             if address.hasPrefix("/") {
-                json(#"{"peer":"OTHER","address":"/ip4/192.0.2.7/tcp/4001","direction":"out","path":"direct","latency_ms":12.5,"agent":"x","connected_s":0,"bytes_in":0,"bytes_out":0,"serves":[]}"#)
+                json(
+                    #"{"peer":"OTHER","address":"/ip4/192.0.2.7/tcp/4001","direction":"out","path":"direct","latency_ms":12.5,"agent":"x","connected_s":0,"bytes_in":0,"bytes_out":0,"serves":[]}"#
+                )
             } else {
-                throw NodeFault(.invalid, "an address begins with /ip4, /ip6 or /dns", param: "address", code: "invalid_address")
+                throw NodeFault(
+                    .invalid, "an address begins with /ip4, /ip6 or /dns", param: "address", code: "invalid_address")
             }
         case .disconnect(let peer): .object(["peer": .string(peer), "disconnected": .bool(true)])
         case .shutdown: json(#"{"draining":true}"#)
@@ -113,14 +153,18 @@ enum FakeAnswers {
             page.cursor == nil
             ? #"{"index":0,"row":"CID#0","id":"food-1","prompt":"Define gumbo.","completion":"gumbo (noun): <script>alert(1)</script> a soup or stew thickened with okra pods.","text":null,"source":"WordNet","license":"WordNet","contributor":"PEER"}"#
             : #"{"index":1,"row":"CID#1","id":"food-2","prompt":"Define brisket.","completion":"brisket (noun): a cut of meat.","text":null,"source":"WordNet","license":null,"contributor":"OTHER"}"#
-        return .object(["rows": .array([json(line)]), "total": .integer(2), "next": page.cursor == nil ? .string("1") : .null])
+        return .object([
+            "rows": .array([json(line)]), "total": .integer(2), "next": page.cursor == nil ? .string("1") : .null,
+        ])
     }
 
     private static func faults(_ upload: RowsUpload) -> [RowFault] {
         upload.jsonLines.split(separator: 0x0a).enumerated().filter { $1.contains(UInt8(ascii: "!")) }.map { index, _ in
             RowFault(
                 file: upload.file, line: index + 1, field: "completion", reason: "missing",
-                message: "\(upload.file):\(index + 1): \"completion\" is missing; each row needs \"prompt\" and \"completion\"")
+                message:
+                    "\(upload.file):\(index + 1): \"completion\" is missing; each row needs \"prompt\" and \"completion\""
+            )
         }
     }
 
@@ -142,7 +186,9 @@ enum FakeAnswers {
     private static func contribution(_ name: String, _ upload: RowsUpload, rows: Int) throws(NodeFault) -> JSONValue {
         let faults = faults(upload)
         guard faults.isEmpty else {
-            throw NodeFault(.unverified, "\(faults.count) rows have faults; nothing was written", code: "rows_invalid", rows: faults)
+            throw NodeFault(
+                .unverified, "\(faults.count) rows have faults; nothing was written", code: "rows_invalid", rows: faults
+            )
         }
         return .object([
             "contribution": .string(FakeNode.blockCID.text), "rows": .integer(2), "duplicates": .integer(0),
@@ -152,12 +198,14 @@ enum FakeAnswers {
 
     private static func verdict(_ bytes: [UInt8]) throws(NodeFault) -> JSONValue {
         guard bytes.first == 0xa1 else {
-            throw NodeFault(.invalid, "these bytes are no receipt bundle: a dag-cbor map belongs there", code: "not_a_bundle")
+            throw NodeFault(
+                .invalid, "these bytes are no receipt bundle: a dag-cbor map belongs there", code: "not_a_bundle")
         }
         let isGood = bytes == FakeNode.bundle
         let certificate = isGood ? "pass" : "fail"
         return json(
-            #"{"verdict":"\#(isGood ? "valid" : "invalid")","receipt":"\#(FakeNode.receiptID)","batch":128,"checks":[{"name":"server signature","verdict":"pass","message":"signed by PEER"},{"name":"inclusion","verdict":"pass","message":"leaf 3 of 8 under the receipts root"},{"name":"certificate","verdict":"\#(certificate)","message":"4 of 4 seats"}],"checkpoint":{"height":100,"age_s":3600}}"#)
+            #"{"verdict":"\#(isGood ? "valid" : "invalid")","receipt":"\#(FakeNode.receiptID)","batch":128,"checks":[{"name":"server signature","verdict":"pass","message":"signed by PEER"},{"name":"inclusion","verdict":"pass","message":"leaf 3 of 8 under the receipts root"},{"name":"certificate","verdict":"\#(certificate)","message":"4 of 4 seats"}],"checkpoint":{"height":100,"age_s":3600}}"#
+        )
     }
 }
 

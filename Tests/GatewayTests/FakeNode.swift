@@ -72,12 +72,14 @@ final class FakeNode: NodeService {
                 for choice in 0..<request.choices {
                     for (index, word) in words.enumerated() {
                         if Task.isCancelled { return }
-                        try? await Task.sleep(nanoseconds: max(tokenNanoseconds, request.model == "endless" ? 1_000_000 : 0))
+                        try? await Task.sleep(
+                            nanoseconds: max(tokenNanoseconds, request.model == "endless" ? 1_000_000 : 0))
                         continuation.yield(.token(Self.token(UInt32(10 + index), word, request, choice: choice)))
                     }
                 }
                 if request.model == "broken" {
-                    continuation.finish(throwing: NodeFault(.timeout, "the neighbour stopped answering", code: "peer_stalled"))
+                    continuation.finish(
+                        throwing: NodeFault(.timeout, "the neighbour stopped answering", code: "peer_stalled"))
                     return
                 }
             } while request.model == "endless"
@@ -85,7 +87,8 @@ final class FakeNode: NodeService {
                 continuation.yield(.finished(choice: choice, words.count < Self.answer.count ? .length : .stop))
             }
             if request.datanet != nil { continuation.yield(.sources(Self.sources)) }
-            continuation.yield(.receipt(ReceiptNote(id: Self.receiptID, cost: Amount(text: "0.00041") ?? .zero, state: "signed")))
+            continuation.yield(
+                .receipt(ReceiptNote(id: Self.receiptID, cost: Amount(text: "0.00041") ?? .zero, state: "signed")))
             continuation.yield(.usage(promptTokens: 41, completionTokens: words.count * request.choices))
             continuation.finish()
         }
@@ -104,7 +107,9 @@ final class FakeNode: NodeService {
     private static func token(
         _ id: UInt32, _ text: String, _ request: GenerationRequest, choice: Int = 0, isPrompt: Bool = false
     ) -> TokenEvent {
-        guard let count = request.logProbabilities else { return TokenEvent(choice: choice, id: id, text: text, isPrompt: isPrompt) }
+        guard let count = request.logProbabilities else {
+            return TokenEvent(choice: choice, id: id, text: text, isPrompt: isPrompt)
+        }
         let chosen = TokenCandidate(id: id, text: text, bytes: Array(text.utf8), logProbability: -0.25)
         let other = TokenCandidate(id: 9, text: "<|end|>", bytes: Array("<|end|>".utf8), logProbability: -1.5)
         return TokenEvent(
@@ -116,7 +121,8 @@ final class FakeNode: NodeService {
         AnswerSource(
             row: "\(blockCID.text)#1042", rowID: "food-1042", datanet: blockCID.text, datanetName: "food",
             contributor: peer, share: PartsPerMillion(620_000),
-            text: "brisket (noun): a cut of meat from the breast or lower chest especially of beef.", license: "WordNet"),
+            text: "brisket (noun): a cut of meat from the breast or lower chest especially of beef.", license: "WordNet"
+        ),
         AnswerSource(
             row: "\(blockCID.text)#7", rowID: "food-7", datanet: blockCID.text, datanetName: "food", contributor: other,
             share: PartsPerMillion(380_000), text: "gumbo (noun): <b>a soup</b> or stew thickened with okra pods.",
@@ -126,7 +132,8 @@ final class FakeNode: NodeService {
     func tokenize(_ request: TokenizeRequest) async throws(NodeFault) -> [UInt32] {
         switch request.input {
         case .text(let text, let addsSpecials): (addsSpecials ? [1] : []) + text.utf8.map(UInt32.init)
-        case .messages(let messages, _, let extras): [2] + messages.map { UInt32($0.content.utf8.count) } + [UInt32(extras.count)]
+        case .messages(let messages, _, let extras):
+            [2] + messages.map { UInt32($0.content.utf8.count) } + [UInt32(extras.count)]
         }
     }
 
@@ -149,7 +156,8 @@ final class FakeNode: NodeService {
         notes.withLock { $0.streams.append(call) }
         let (stream, continuation) = AsyncThrowingStream<JSONValue, any Error>.makeStream()
         if case .exportDatanet = call {
-            continuation.yield(.object(["prompt": .string("Define gumbo."), "completion": .string("gumbo (noun): a soup.")]))
+            continuation.yield(
+                .object(["prompt": .string("Define gumbo."), "completion": .string("gumbo (noun): a soup.")]))
         } else {
             for step in 1...3 {
                 continuation.yield(
@@ -171,7 +179,9 @@ final class FakeNode: NodeService {
     }
 
     func receiptBundle(_ id: String) async throws(NodeFault) -> [UInt8] {
-        guard id == Self.receiptID else { throw NodeFault(.missing, "there is no receipt \(id)", code: "receipt_not_found") }
+        guard id == Self.receiptID else {
+            throw NodeFault(.missing, "there is no receipt \(id)", code: "receipt_not_found")
+        }
         return Self.bundle
     }
 

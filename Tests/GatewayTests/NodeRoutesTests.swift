@@ -9,13 +9,18 @@ import Testing
     @Test func everyReadReachesItsCall() async throws {
         try await TestGateway.with { (peer) async throws in
             let reads: [(String, NodeCall)] = [
-                ("id", .identity), ("status", .status), ("peers", .peers), ("doctor", .doctor), ("config", .configuration),
-                ("light", .lightStatus), ("committee", .committee), ("supply", .supply), ("datanets?limit=7&cursor=abc", .datanets(ListPage(limit: 7, cursor: "abc"))),
+                ("id", .identity), ("status", .status), ("peers", .peers), ("doctor", .doctor),
+                ("config", .configuration),
+                ("light", .lightStatus), ("committee", .committee), ("supply", .supply),
+                ("datanets?limit=7&cursor=abc", .datanets(ListPage(limit: 7, cursor: "abc"))),
                 ("datanets/food", .datanet("food")), ("datanets/food/rows", .datanetRows("food", ListPage())),
                 ("datanets/food/contributions", .contributions(datanet: "food")), ("models", .models(ListPage())),
-                ("models/starter", .model("starter")), ("adapters", .adapters(ListPage())), ("adapters/food", .adapter("food")),
-                ("receipts", .receipts(ListPage())), ("receipts/abc", .receipt("abc")), ("batches", .batches(ListPage())),
-                ("batches/12", .batch(height: 12)), ("accounts/me", .account("me")), ("accounts/me/history", .accountHistory("me", ListPage())),
+                ("models/starter", .model("starter")), ("adapters", .adapters(ListPage())),
+                ("adapters/food", .adapter("food")),
+                ("receipts", .receipts(ListPage())), ("receipts/abc", .receipt("abc")),
+                ("batches", .batches(ListPage())),
+                ("batches/12", .batch(height: 12)), ("accounts/me", .account("me")),
+                ("accounts/me/history", .accountHistory("me", ListPage())),
                 ("transactions/ff", .transaction("ff")), ("receipts/abc/bundle?format=json", .receiptRendering("abc")),
             ]
             for (path, call) in reads {
@@ -40,14 +45,29 @@ import Testing
                 ("POST", "peers", #"{"address":"/ip4/1.2.3.4/tcp/1"}"#, .connect(address: "/ip4/1.2.3.4/tcp/1"), 200),
                 ("DELETE", "peers/12D3", nil, .disconnect(peer: "12D3"), 200),
                 ("POST", "light/sync", nil, .lightSync(checkpoint: nil), 200),
-                ("POST", "datanets", #"{"name":"n","license":"l","tags":["a"],"access":"approval"}"#,
-                 .createDatanet(DatanetDescription(name: "n", summary: "", tags: ["a"], license: "l", access: .approval)), 201),
-                ("POST", "datanets/food/contributions/c1/approve", nil, .approveContribution(datanet: "food", contribution: "c1"), 200),
-                ("POST", "datanets/food/contributions/c1/reject", #"{"reason":"no"}"#, .rejectContribution(datanet: "food", contribution: "c1", reason: "no"), 200),
+                (
+                    "POST", "datanets", #"{"name":"n","license":"l","tags":["a"],"access":"approval"}"#,
+                    .createDatanet(
+                        DatanetDescription(name: "n", summary: "", tags: ["a"], license: "l", access: .approval)), 201
+                ),
+                (
+                    "POST", "datanets/food/contributions/c1/approve", nil,
+                    .approveContribution(datanet: "food", contribution: "c1"), 200
+                ),
+                (
+                    "POST", "datanets/food/contributions/c1/reject", #"{"reason":"no"}"#,
+                    .rejectContribution(datanet: "food", contribution: "c1", reason: "no"), 200
+                ),
                 ("DELETE", "models/starter", nil, .removeModel("starter"), 200),
                 ("DELETE", "adapters/food", nil, .removeAdapter("food"), 200),
-                ("POST", "accounts/me/transfer", #"{"to":"12D3","amount":"1.5"}"#, .transfer(to: "12D3", one, wait: false), 202),
-                ("POST", "accounts/me/transfer", #"{"to":"12D3","amount":"1.5","wait":true}"#, .transfer(to: "12D3", one, wait: true), 200),
+                (
+                    "POST", "accounts/me/transfer", #"{"to":"12D3","amount":"1.5"}"#,
+                    .transfer(to: "12D3", one, wait: false), 202
+                ),
+                (
+                    "POST", "accounts/me/transfer", #"{"to":"12D3","amount":"1.5","wait":true}"#,
+                    .transfer(to: "12D3", one, wait: true), 200
+                ),
                 ("POST", "accounts/me/stake", #"{"amount":"1.5"}"#, .stake(one, wait: false), 202),
                 ("POST", "accounts/me/unstake", #"{"amount":"1.5"}"#, .unstake(one, wait: false), 202),
                 ("POST", "accounts/me/claim", nil, .claim(wait: false), 202),
@@ -58,31 +78,41 @@ import Testing
                 #expect(answer.status == status, "\(path): \(answer.text)")
                 #expect(peer.node.notes.withLock { $0.calls.last } == call, "\(path)")
             }
-            #expect(try await peer.ask("POST", "/api/v1/accounts/12D3/stake", #"{"amount":"1"}"#, token: Self.token).status == 403)
+            #expect(
+                try await peer.ask("POST", "/api/v1/accounts/12D3/stake", #"{"amount":"1"}"#, token: Self.token).status
+                    == 403)
             for amount in [#""0""#, #""-1""#, #""1.0000000000000000001""#, "1.5", #""x""#] {
-                let answer = try await peer.ask("POST", "/api/v1/accounts/me/stake", #"{"amount":\#(amount)}"#, token: Self.token)
+                let answer = try await peer.ask(
+                    "POST", "/api/v1/accounts/me/stake", #"{"amount":\#(amount)}"#, token: Self.token)
                 #expect(answer.status == 400, "\(amount)")
                 #expect(try answer.param() == "amount")
             }
-            let rich = try await peer.ask("POST", "/api/v1/accounts/me/transfer", #"{"to":"12D3","amount":"5000"}"#, token: Self.token)
+            let rich = try await peer.ask(
+                "POST", "/api/v1/accounts/me/transfer", #"{"to":"12D3","amount":"5000"}"#, token: Self.token)
             #expect(rich.status == 402)
-            #expect(try await peer.ask("POST", "/api/v1/models", #"{"path":"relative","name":"n"}"#, token: Self.token).param() == "path")
+            #expect(
+                try await peer.ask("POST", "/api/v1/models", #"{"path":"relative","name":"n"}"#, token: Self.token)
+                    .param() == "path")
         }
     }
 
     @Test func rowsWithFaultsNameThem() async throws {
         try await TestGateway.with { (peer) async throws in
             let type = ["Content-Type": "application/x-ndjson"]
-            let good = try await peer.ask("POST", "/api/v1/datanets/food/rows?file=a.jsonl&license=CC0", "{}\n{}\n", token: Self.token, headers: type)
+            let good = try await peer.ask(
+                "POST", "/api/v1/datanets/food/rows?file=a.jsonl&license=CC0", "{}\n{}\n", token: Self.token,
+                headers: type)
             #expect(good.status == 201)
             let upload = RowsUpload(file: "a.jsonl", jsonLines: Array("{}\n{}\n".utf8), license: "CC0")
             #expect(peer.node.notes.withLock { $0.calls.last } == .addRows(datanet: "food", upload))
-            let bad = try await peer.ask("POST", "/api/v1/datanets/food/rows?file=a.jsonl", "{}\n{!}\n", token: Self.token, headers: type)
+            let bad = try await peer.ask(
+                "POST", "/api/v1/datanets/food/rows?file=a.jsonl", "{}\n{!}\n", token: Self.token, headers: type)
             #expect(bad.status == 422)
             let fault = try bad.json()["error"]?["details"]?["faults"]?.items?.first
             #expect(fault?["line"]?.integer == 2)
             #expect(fault?["message"]?.text?.hasPrefix("a.jsonl:2:") == true)
-            let checked = try await peer.ask("POST", "/api/v1/datanets/food/validate?file=a.jsonl", "{!}\n", headers: type)
+            let checked = try await peer.ask(
+                "POST", "/api/v1/datanets/food/validate?file=a.jsonl", "{!}\n", headers: type)
             #expect(checked.status == 200)
             #expect(try checked.json()["valid"]?.flag == false)
         }
@@ -90,14 +120,16 @@ import Testing
 
     @Test func askStreamsItsEvents() async throws {
         try await TestGateway.with { (peer) async throws in
-            let answer = try await peer.ask("POST", "/api/v1/ask", #"{"prompt":"Define brisket.","datanet":"food"}"#, token: Self.token)
+            let answer = try await peer.ask(
+                "POST", "/api/v1/ask", #"{"prompt":"Define brisket.","datanet":"food"}"#, token: Self.token)
             let events = try answer.lines.map { try JSONValue.parse($0) }
             #expect(events.first?["event"]?.text == "served_by")
             #expect(events.compactMap { $0["text"]?.text }.joined() == FakeNode.answer.joined())
             #expect(events.suffix(3).compactMap { $0["event"]?.text } == ["sources", "receipt", "done"])
             #expect(events.last?["usage"]?["completion_tokens"]?.integer == 10)
             #expect(peer.node.notes.withLock { $0.requests.last?.maySpend } == true)
-            let broken = try await peer.ask("POST", "/api/v1/ask", #"{"prompt":"x","model":"broken"}"#, token: Self.token)
+            let broken = try await peer.ask(
+                "POST", "/api/v1/ask", #"{"prompt":"x","model":"broken"}"#, token: Self.token)
             #expect(try JSONValue.parse(broken.lines.last ?? "")["event"]?.text == "error")
             let both = #"{"prompt":"x","messages":[{"role":"user","content":"y"}]}"#
             #expect(try await peer.ask("POST", "/api/v1/ask", both, token: Self.token).param() == "prompt")
@@ -109,9 +141,11 @@ import Testing
             let pulled = try await peer.ask("POST", "/api/v1/datanets/food/pull", token: Self.token)
             #expect(try JSONValue.parse(pulled.lines.last ?? "")["event"]?.text == "done")
             #expect(peer.node.notes.withLock { $0.streams.last } == .pullDatanet("food", peer: nil))
-            let imported = try await peer.ask("POST", "/api/v1/models", #"{"path":"/m","name":"n","precision":"int8"}"#, token: Self.token)
+            let imported = try await peer.ask(
+                "POST", "/api/v1/models", #"{"path":"/m","name":"n","precision":"int8"}"#, token: Self.token)
             #expect(imported.lines.count == 4)
-            #expect(peer.node.notes.withLock { $0.streams.last } == .importModel(path: "/m", name: "n", precision: "int8"))
+            #expect(
+                peer.node.notes.withLock { $0.streams.last } == .importModel(path: "/m", name: "n", precision: "int8"))
             #expect(try await peer.ask("GET", "/api/v1/datanets/food/export").lines.count == 1)
         }
     }
@@ -132,7 +166,8 @@ import Testing
             #expect(bundle.body == FakeNode.bundle)
             #expect(bundle.header("content-type") == "application/vnd.ipld.dag-cbor")
             let type = ["Content-Type": "application/vnd.ipld.dag-cbor"]
-            let verdict = try await peer.ask("POST", "/api/v1/receipts/verify", String(decoding: "not a bundle".utf8, as: UTF8.self), headers: type)
+            let verdict = try await peer.ask(
+                "POST", "/api/v1/receipts/verify", String(decoding: "not a bundle".utf8, as: UTF8.self), headers: type)
             #expect(verdict.status == 400)
             #expect(try verdict.code() == "not_a_bundle")
             #expect(try await peer.ask("POST", "/api/v1/receipts/verify", "", headers: type).code() == "not_a_bundle")
@@ -146,7 +181,9 @@ import Testing
         try await TestGateway.with(limits: limits) { (peer) async throws in
             let type = ["Content-Type": "application/x-ndjson"]
             let rows = String(repeating: "x", count: 65)
-            #expect(try await peer.ask("POST", "/api/v1/datanets/food/rows", rows, token: Self.token, headers: type).status == 413)
+            #expect(
+                try await peer.ask("POST", "/api/v1/datanets/food/rows", rows, token: Self.token, headers: type).status
+                    == 413)
             #expect(try await peer.ask("GET", "/api/v1/status?a=\(String(repeating: "x", count: 3_000))").status == 413)
             var held: [RawConnection] = []
             for _ in 0..<2 {

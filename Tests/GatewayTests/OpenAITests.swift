@@ -44,7 +44,8 @@ import Testing
             #expect(Set(chunks.map { $0["created"]?.integer }).count == 1)
             #expect(chunks.allSatisfy { $0["object"]?.text == "chat.completion.chunk" })
             for index in 0...1 {
-                let own = chunks.compactMap { chunk in chunk["choices"]?.items?.first { $0["index"]?.integer == index } }
+                let own = chunks.compactMap { chunk in chunk["choices"]?.items?.first { $0["index"]?.integer == index }
+                }
                 #expect(own.first?["delta"]?["role"]?.text == "assistant")
                 #expect(own.dropLast().allSatisfy { $0["finish_reason"] == .null })
                 #expect(own.last?["delta"] == .object([:]))
@@ -72,7 +73,8 @@ import Testing
 
     @Test func aFailureAfterTheFirstByteIsSaidInTheStream() async throws {
         try await TestGateway.with { (peer) async throws in
-            let answer = try await peer.ask("POST", "/v1/chat/completions", Self.chat(#","stream":true"#, model: "broken"))
+            let answer = try await peer.ask(
+                "POST", "/v1/chat/completions", Self.chat(#","stream":true"#, model: "broken"))
             #expect(answer.status == 200)
             let last = try JSONValue.parse(answer.events.last ?? "")
             #expect(last["error"]?["code"]?.text == "peer_stalled")
@@ -103,7 +105,9 @@ import Testing
 
     @Test func logProbabilitiesHaveBothShapes() async throws {
         try await TestGateway.with { (peer) async throws in
-            let chat = try await peer.ask("POST", "/v1/chat/completions", Self.chat(#","logprobs":true,"top_logprobs":2,"max_tokens":3"#)).json()
+            let chat = try await peer.ask(
+                "POST", "/v1/chat/completions", Self.chat(#","logprobs":true,"top_logprobs":2,"max_tokens":3"#)
+            ).json()
             let content = chat["choices"]?.items?.first?["logprobs"]?["content"]?.items
             #expect(content?.count == 3)
             #expect(content?.first?["token"]?.text == "brisket")
@@ -111,7 +115,9 @@ import Testing
             #expect(content?.first?["top_logprobs"]?.items?.count == 2)
             #expect(chat["choices"]?.items?.first?["finish_reason"]?.text == "length")
             let text = try await peer.ask(
-                "POST", "/v1/completions", #"{"model":"starter","prompt":[1,2],"max_tokens":2,"echo":true,"logprobs":1}"#).json()
+                "POST", "/v1/completions",
+                #"{"model":"starter","prompt":[1,2],"max_tokens":2,"echo":true,"logprobs":1}"#
+            ).json()
             let logprobs = text["choices"]?.items?.first?["logprobs"]
             #expect(logprobs?["token_logprobs"]?.items?.first == .null)
             #expect(logprobs?["tokens"]?.items?.compactMap(\.text) == ["Define", " it", "brisket", " (noun):"])
@@ -142,7 +148,11 @@ import Testing
             #expect(try await peer.ask("POST", "/v1/chat/completions", body).status == 200)
             let request = try #require(peer.node.notes.withLock { $0.requests.last })
             #expect(request.model == "starter:food")
-            #expect(request.prompt == .messages([ChatMessage(.system, "be brief"), ChatMessage(.user, "ab"), ChatMessage(.assistant, "")]))
+            #expect(
+                request.prompt
+                    == .messages([
+                        ChatMessage(.system, "be brief"), ChatMessage(.user, "ab"), ChatMessage(.assistant, ""),
+                    ]))
             #expect(request.tokensMax == 5)
             #expect(request.sampling.temperature == 0.5)
             #expect(request.sampling.seed == .max)
@@ -153,13 +163,17 @@ import Testing
     }
 
     @Test(arguments: [
-        (#""temperature":3"#, "temperature"), (#""temperature":"hot""#, "temperature"), (#""n":0"#, "n"), (#""n":1.5"#, "n"),
+        (#""temperature":3"#, "temperature"), (#""temperature":"hot""#, "temperature"), (#""n":0"#, "n"),
+        (#""n":1.5"#, "n"),
         (#""top_p":-0.1"#, "top_p"), (#""max_tokens":0"#, "max_tokens"), (#""stop":[""]"#, "stop[0]"),
         (#""tools":[{"type":"function"}]"#, "tools"), (#""functions":[{}]"#, "functions"),
-        (#""tool_choice":"required""#, "tool_choice"), (#""response_format":{"type":"json_object"}"#, "response_format"),
-        (#""modalities":["audio"]"#, "modalities"), (#""audio":{}"#, "audio"), (#""merged_adapters":{"ids":[]}"#, "merged_adapters"),
+        (#""tool_choice":"required""#, "tool_choice"),
+        (#""response_format":{"type":"json_object"}"#, "response_format"),
+        (#""modalities":["audio"]"#, "modalities"), (#""audio":{}"#, "audio"),
+        (#""merged_adapters":{"ids":[]}"#, "merged_adapters"),
         (#""stream_options":{"include_usage":true}"#, "stream_options"), (#""stream":"yes""#, "stream"),
-        (#""logit_bias":{"x":1}"#, "logit_bias.x"), (#""top_logprobs":3"#, "top_logprobs"), (#""max_price":"-1""#, "max_price"),
+        (#""logit_bias":{"x":1}"#, "logit_bias.x"), (#""top_logprobs":3"#, "top_logprobs"),
+        (#""max_price":"-1""#, "max_price"),
         (#""seed":1e99"#, "seed"),
     ])
     func unsupportedAndWrongFieldsAreNamed(field: String, param: String) async throws {
@@ -178,7 +192,10 @@ import Testing
                 (#"{"messages":[]}"#, 400, "missing"), (#"{"model":"starter"}"#, 400, "missing"),
                 (#"{"model":"none","messages":[{"role":"user","content":"x"}]}"#, 404, "model_not_found"),
                 (#"{"model":"starter","messages":[{"role":"tool","content":"x"}]}"#, 400, "unsupported_value"),
-                (#"{"model":"starter","messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#, 400, "unsupported_value"),
+                (
+                    #"{"model":"starter","messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#, 400,
+                    "unsupported_value"
+                ),
                 (#"{"model":"starter","messages":"hi"}"#, 400, "invalid_type"),
                 (#"{"a":1,"a":2}"#, 400, "invalid_json"),
                 (String(repeating: "[", count: 5_000), 400, "invalid_json"),
@@ -192,20 +209,29 @@ import Testing
             #expect(busy.status == 429)
             #expect(busy.header("retry-after") == "7")
             let claimed = try RawConnection(port: peer.address.port)
-            try claimed.send("POST /v1/chat/completions HTTP/1.1\r\nHost: \(peer.host)\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n")
+            try claimed.send(
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: \(peer.host)\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
+            )
             #expect(try await claimed.answer().status == 413)
         }
     }
 
     @Test func tokenizing() async throws {
         try await TestGateway.with { (peer) async throws in
-            let text = try await peer.ask("POST", "/tokenize", #"{"model":"starter","prompt":"ab","add_special_tokens":true}"#).json()
+            let text = try await peer.ask(
+                "POST", "/tokenize", #"{"model":"starter","prompt":"ab","add_special_tokens":true}"#
+            ).json()
             #expect(text["tokens"]?.items?.compactMap(\.integer) == [1, 97, 98])
             #expect(text["count"]?.integer == 3)
-            let chat = try await peer.ask("POST", "/tokenize", #"{"model":"starter","messages":[{"role":"user","content":"abc"}],"date":"x"}"#).json()
+            let chat = try await peer.ask(
+                "POST", "/tokenize", #"{"model":"starter","messages":[{"role":"user","content":"abc"}],"date":"x"}"#
+            ).json()
             #expect(chat["tokens"]?.items?.compactMap(\.integer) == [2, 3, 1])
-            #expect(try await peer.ask("POST", "/detokenize", #"{"model":"starter","tokens":[104,105]}"#).json()["prompt"]?.text == "hi")
-            #expect(try await peer.ask("POST", "/detokenize", #"{"model":"starter","tokens":[-1]}"#).param() == "tokens[0]")
+            #expect(
+                try await peer.ask("POST", "/detokenize", #"{"model":"starter","tokens":[104,105]}"#).json()["prompt"]?
+                    .text == "hi")
+            #expect(
+                try await peer.ask("POST", "/detokenize", #"{"model":"starter","tokens":[-1]}"#).param() == "tokens[0]")
             #expect(try await peer.ask("POST", "/v1/embeddings", "{}").status == 501)
         }
     }

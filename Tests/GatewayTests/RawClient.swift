@@ -4,9 +4,9 @@
 import Foundation
 
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #elseif canImport(Darwin)
-    import Darwin
+import Darwin
 #endif
 
 /// Runs what blocks on a thread that is no thread of the tasks: they would wait for each other.
@@ -27,18 +27,20 @@ struct RawAnswer: Sendable {
     func trailer(_ name: String) -> String? { trailers.first { $0.name == name.lowercased() }?.value }
 
     /// The `data:` payloads of a server-sent event stream.
-    var events: [String] { text.split(separator: "\n").filter { $0.hasPrefix("data: ") }.map { String($0.dropFirst(6)) } }
+    var events: [String] {
+        text.split(separator: "\n").filter { $0.hasPrefix("data: ") }.map { String($0.dropFirst(6)) }
+    }
     var lines: [String] { text.split(separator: "\n").map(String.init) }
 }
 
 struct RawFault: Error { let reason: String }
 
 #if canImport(Glibc)
-    private let streamKind = Int32(SOCK_STREAM.rawValue)
-    private let sendFlags = Int32(MSG_NOSIGNAL)
+private let streamKind = Int32(SOCK_STREAM.rawValue)
+private let sendFlags = Int32(MSG_NOSIGNAL)
 #else
-    private let streamKind = SOCK_STREAM
-    private let sendFlags: Int32 = 0
+private let streamKind = SOCK_STREAM
+private let sendFlags: Int32 = 0
 #endif
 
 /// Outside the class, whose own `send` would hide the system's.
@@ -129,7 +131,9 @@ final class RawConnection: @unchecked Sendable {
     }
 
     private func take(_ count: Int) throws -> [UInt8] {
-        while buffer.count < count { guard try fill() else { throw RawFault(reason: "the connection ended in a body") } }
+        while buffer.count < count {
+            guard try fill() else { throw RawFault(reason: "the connection ended in a body") }
+        }
         defer { buffer.removeFirst(count) }
         return Array(buffer.prefix(count))
     }

@@ -6,9 +6,9 @@ import Logging
 import Testing
 
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #elseif canImport(Darwin)
-    import Darwin
+import Darwin
 #endif
 
 @Suite struct ServeFakeNode {
@@ -21,11 +21,16 @@ import Testing
             host: "127.0.0.1", port: port, socketPath: nil, homeToken: TestGateway.token)
         configuration.pageFolder = Self.environment("OPENLEDGER_FAKE_PAGE")
         let gateway = try HTTPGateway(
-            configuration: configuration, service: FakeNode(tokenNanoseconds: 60_000_000), registry: PrometheusRegistry(),
+            configuration: configuration, service: FakeNode(tokenNanoseconds: 60_000_000),
+            registry: PrometheusRegistry(),
             logger: Logger(label: "fake"))
         let stop = Self.environment("OPENLEDGER_FAKE_STOP") ?? "/nonexistent"
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await gateway.run { print("ready \($0.pageURL)") ; fflush(nil) } }
+            group.addTask {
+                try await gateway.run {
+                    print("ready \($0.pageURL)"); fflush(nil)
+                }
+            }
             group.addTask {
                 while access(stop, F_OK) != 0 { try await Task.sleep(for: .milliseconds(200)) }
                 await gateway.drain()

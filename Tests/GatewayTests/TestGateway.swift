@@ -6,9 +6,9 @@ import Primitives
 import Synchronization
 
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #elseif canImport(Darwin)
-    import Darwin
+import Darwin
 #endif
 
 struct TestGateway: Sendable {
@@ -60,7 +60,8 @@ struct TestGateway: Sendable {
         _ method: String, _ path: String, _ body: String? = nil, token: String? = nil, headers: [String: String] = [:],
         overSocket: Bool = false
     ) async throws -> RawAnswer {
-        let connection = overSocket ? try RawConnection(path: address.socketPath ?? "") : try RawConnection(port: address.port)
+        let connection =
+            overSocket ? try RawConnection(path: address.socketPath ?? "") : try RawConnection(port: address.port)
         try connection.send(request(method, path, body, token: token, headers: headers))
         return try await connection.answer(hasBody: method != "HEAD")
     }

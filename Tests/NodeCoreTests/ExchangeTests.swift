@@ -18,12 +18,15 @@ struct ExchangeTests {
         let serverKey: SigningKey
         let start: AnswerStart
 
-        init(exposure: UInt64 = 1_000, limit: UInt64 = 100_000, maxTokens: UInt64 = 400, priceMax: UInt64 = 50_000) throws {
+        init(exposure: UInt64 = 1_000, limit: UInt64 = 100_000, maxTokens: UInt64 = 400, priceMax: UInt64 = 50_000)
+            throws
+        {
             payerKey = try SigningKey(seed: [UInt8](repeating: 1, count: 32))
             serverKey = try SigningKey(seed: [UInt8](repeating: 2, count: 32))
             let order = AskOrder(
                 request: Digest(sha256: [7]), allowance: AllowanceID(Digest(sha256: [8])), sequence: 3,
-                priorTotal: Amount(baseUnits: 100), price: ExchangeTests.price, priceMax: Amount(baseUnits: UInt128(priceMax)),
+                priorTotal: Amount(baseUnits: 100), price: ExchangeTests.price,
+                priceMax: Amount(baseUnits: UInt128(priceMax)),
                 payer: payerKey.publicKey.account, model: CID(.dagCBOR, hashing: [1]), precision: "f32", adapters: [],
                 datanet: nil, prompt: .text("hello"), decoding: Decoding(maxTokens: maxTokens),
                 promptSalt: [UInt8](repeating: 3, count: 32), answerSalt: [UInt8](repeating: 4, count: 32))
@@ -151,7 +154,9 @@ struct ExchangeTests {
         #expect(pair.payer.signedTotal == voucher.voucher.total)
     }
 
-    @Test(arguments: ["amount", "total", "answerTokens", "price", "contributors", "sequence", "server", "prompt", "rows"])
+    @Test(arguments: [
+        "amount", "total", "answerTokens", "price", "contributors", "sequence", "server", "prompt", "rows",
+    ])
     func aReceiptThatIsNotWhatWasAgreedIsNotSigned(field: String) throws {
         var pair = try Pair()
         let key = pair.serverKey
@@ -163,7 +168,8 @@ struct ExchangeTests {
             case "answerTokens": receipt.answerTokens = 21
             case "price":
                 receipt.price = PriceSchedule(
-                    request: Amount(baseUnits: 11), promptToken: Amount(baseUnits: 1), answerToken: Amount(baseUnits: 5))
+                    request: Amount(baseUnits: 11), promptToken: Amount(baseUnits: 1), answerToken: Amount(baseUnits: 5)
+                )
             case "contributors": receipt.data.contributors = []
             case "sequence": receipt.sequence = 4
             case "server": receipt.server = receipt.payer

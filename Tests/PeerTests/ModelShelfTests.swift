@@ -17,7 +17,8 @@ import Testing
             let hashed = try FolderHasher.manifest(path: Starter.model, kind: .model, name: "starter", base: nil)
             #expect(hashed.manifest == manifest && manifest.cid == cid)
             #expect(hashed.files.map(\.name) == manifest.files.map(\.name))
-            #expect(manifest.files.contains { $0.root.codec == .dagPB } && manifest.files.contains { $0.bytes < 65_536 })
+            #expect(
+                manifest.files.contains { $0.root.codec == .dagPB } && manifest.files.contains { $0.bytes < 65_536 })
             (adapter, _) = try open.shelf.importFolder(
                 path: Starter.adapter, kind: .adapter, name: "food", base: cid)
             model = cid
@@ -122,7 +123,8 @@ import Testing
             try open.shelf.importFolder(path: folder.path, kind: .model, name: "mamba")
         }
         #expect(throws: ShelfFault.self) {
-            try open.shelf.importFolder(path: Starter.adapter, kind: .adapter, name: "food", base: CID(.raw, hashing: []))
+            try open.shelf.importFolder(
+                path: Starter.adapter, kind: .adapter, name: "food", base: CID(.raw, hashing: []))
         }
         #expect(open.shelf.list().isEmpty)
     }

@@ -60,7 +60,8 @@ private func number(_ name: String, or standard: UInt64) -> UInt64 {
             #expect(first.events == second.events)
         }
         let other = try runSimulation(SimulationOptions(seed: 43, peers: 4, steps: 400, faults: all))
-        #expect(try runSimulation(SimulationOptions(seed: 42, peers: 4, steps: 400, faults: all)).digest != other.digest)
+        #expect(
+            try runSimulation(SimulationOptions(seed: 42, peers: 4, steps: 400, faults: all)).digest != other.digest)
     }
 
     /// Disks that say "durable" of what is not: some seed must show what that costs.

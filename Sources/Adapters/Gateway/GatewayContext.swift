@@ -11,6 +11,10 @@ struct GatewayContext: RequestContext {
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)
-        if case .unixDomainSocket = source.channel.localAddress { isOwnersSocket = true } else { isOwnersSocket = false }
+        if case .unixDomainSocket = source.channel.localAddress {
+            isOwnersSocket = true
+        } else {
+            isOwnersSocket = false
+        }
     }
 }

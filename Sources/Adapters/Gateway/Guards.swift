@@ -37,7 +37,8 @@ struct FaultGuard: RouterMiddleware {
             response = try await next(request, context)
         } catch let fault as NodeFault {
             if fault.kind == .broken {
-                context.logger.error("request failed", metadata: ["fault": "\(fault.message)", "path": "\(request.uri.path)"])
+                context.logger.error(
+                    "request failed", metadata: ["fault": "\(fault.message)", "path": "\(request.uri.path)"])
             }
             response = fault.response()
         } catch let error as any HTTPResponseError {
@@ -64,7 +65,8 @@ struct FaultGuard: RouterMiddleware {
 
     private static func fault(for status: HTTPResponse.Status, path: String) -> NodeFault {
         switch status.code {
-        case 404: NodeFault(.missing, "no such route: \(path.prefix(200)); Protocol/api.md lists them", code: "no_route")
+        case 404:
+            NodeFault(.missing, "no such route: \(path.prefix(200)); Protocol/api.md lists them", code: "no_route")
         case 413: NodeFault(.tooLarge, "the body is too large", code: "body_too_large")
         case 400..<500: NodeFault(.invalid, "the request is malformed", code: "malformed")
         default: NodeFault(.broken, "something went wrong here; the log names it", code: "internal")
@@ -113,7 +115,8 @@ struct OriginGuard: RouterMiddleware {
         }
         guard names.contains(host) else {
             throw NodeFault(
-                .forbidden, "this peer does not answer to the name \(host.prefix(100)); add it to http.hosts if it should",
+                .forbidden,
+                "this peer does not answer to the name \(host.prefix(100)); add it to http.hosts if it should",
                 code: "host_not_allowed")
         }
         let foreign = NodeFault(
@@ -240,7 +243,8 @@ struct AccessGuard: RouterMiddleware {
         case .owner:
             guard context.authority.maySpend else {
                 throw NodeFault.tokenRequired(
-                    "this spends or changes something, so it needs the home's token: Authorization: Bearer $(cat HOME/token)")
+                    "this spends or changes something, so it needs the home's token: Authorization: Bearer $(cat HOME/token)"
+                )
             }
         }
         return try await next(request, context)

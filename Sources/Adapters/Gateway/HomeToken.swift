@@ -4,9 +4,9 @@
 package import Primitives
 
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #elseif canImport(Darwin)
-    import Darwin
+import Darwin
 #endif
 
 /// A random secret as text: a prefix that says what it is, and 43 characters of base64url (256 bits).
@@ -82,7 +82,8 @@ package struct HomeToken: Sendable, Hashable {
         let count = fill(&buffer, from: descriptor)
         let text = String(decoding: buffer.prefix(max(0, count)).prefix { $0 > 32 }, as: UTF8.self)
         guard text.hasPrefix(Secret.Kind.homeToken.rawValue), text.utf8.count == 47 else {
-            throw .tokenFile(path: path, reason: "it does not hold a token; remove it and start the peer to get a new one")
+            throw .tokenFile(
+                path: path, reason: "it does not hold a token; remove it and start the peer to get a new one")
         }
         return HomeToken(text: text)
     }

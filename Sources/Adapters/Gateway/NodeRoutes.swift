@@ -37,7 +37,8 @@ struct NodeRoutes: Sendable {
         }
         let named: [(String, @Sendable (String) -> NodeCall)] = [
             ("datanets/:name", { .datanet($0) }), ("datanets/:name/contributions", { .contributions(datanet: $0) }),
-            ("models/:name", { .model($0) }), ("adapters/:name", { .adapter($0) }), ("accounts/:name", { .account($0) }),
+            ("models/:name", { .model($0) }), ("adapters/:name", { .adapter($0) }),
+            ("accounts/:name", { .account($0) }),
             ("transactions/:name", { .transaction($0) }), ("receipts/:name", { .receipt($0) }),
         ]
         for (path, call) in named {
@@ -107,7 +108,8 @@ struct NodeRoutes: Sendable {
         group.post("light/sync") { request, _ in
             var request = request
             let fields = try await request.json(limits, isOptional: true)
-            return Response.json(try await service.perform(.lightSync(checkpoint: fields.text("checkpoint", bytesMax: 128))))
+            return Response.json(
+                try await service.perform(.lightSync(checkpoint: fields.text("checkpoint", bytesMax: 128))))
         }
         group.post("shutdown") { _, _ in Response.json(try await service.perform(.shutdown), status: .accepted) }
     }
@@ -185,7 +187,8 @@ struct NodeRoutes: Sendable {
             group.post("accounts/:name/\(verb)") { request, context in
                 var request = request
                 guard try context.name("name") == "me" else {
-                    throw NodeFault(.forbidden, "a peer signs for its own account only; use accounts/me", code: "not_own_account")
+                    throw NodeFault(
+                        .forbidden, "a peer signs for its own account only; use accounts/me", code: "not_own_account")
                 }
                 let fields = try await request.json(limits, isOptional: verb == "claim")
                 let waits = try fields.flag("wait") ?? false

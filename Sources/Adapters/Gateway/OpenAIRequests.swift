@@ -66,7 +66,9 @@ struct OpenAIRequest {
     static func model(_ fields: RequestFields) throws(NodeFault) -> String {
         let model = try fields.name("model")
         guard let adapter = try fields.text("adapter_id", bytesMax: 256), !adapter.isEmpty else { return model }
-        guard !model.contains(":") else { throw fields.fault("adapter_id", "and an adapter in \"model\" cannot both be given") }
+        guard !model.contains(":") else {
+            throw fields.fault("adapter_id", "and an adapter in \"model\" cannot both be given")
+        }
         return "\(model):\(adapter)"
     }
 
@@ -121,7 +123,9 @@ struct OpenAIRequest {
             case "user": role = .user
             case "assistant": role = .assistant
             case let other:
-                throw fields.fault("role", "\"\(other.prefix(40))\" is not supported; use system, developer, user or assistant", code: "unsupported_value")
+                throw fields.fault(
+                    "role", "\"\(other.prefix(40))\" is not supported; use system, developer, user or assistant",
+                    code: "unsupported_value")
             }
             if let calls = fields["tool_calls"], calls != .array([]) { throw unsupported(fields, "tool_calls") }
             messages.append(ChatMessage(role, try content(fields, isOptional: role == .assistant, limits: limits)))
@@ -145,22 +149,29 @@ struct OpenAIRequest {
             let part = try RequestFields(part, path: "\(fields.path)content[\(index)].")
             let type = try part.name("type")
             guard type == "text" else {
-                throw part.fault("type", "\"\(type.prefix(40))\" is not supported; parts must be text", code: "unsupported_value")
+                throw part.fault(
+                    "type", "\"\(type.prefix(40))\" is not supported; parts must be text", code: "unsupported_value")
             }
             text += try part.required("text", try part.text("text", bytesMax: limits.jsonBytesMax))
         }
         return text
     }
 
-    private static func prompts(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> [GenerationPrompt] {
+    private static func prompts(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> [GenerationPrompt]
+    {
         let value = try fields.required("prompt", fields["prompt"])
         if let text = value.text { return [.text(text)] }
         guard let items = value.items, let first = items.first else {
-            throw fields.fault("prompt", "must be a text, a list of texts, a list of token ids or a list of such lists", code: "invalid_type")
+            throw fields.fault(
+                "prompt", "must be a text, a list of texts, a list of token ids or a list of such lists",
+                code: "invalid_type")
         }
-        if case .number = first { return [.tokens(try fields.tokens(value, "prompt", countMax: limits.promptTokensMax))] }
+        if case .number = first {
+            return [.tokens(try fields.tokens(value, "prompt", countMax: limits.promptTokensMax))]
+        }
         guard items.count <= limits.promptsMax else {
-            throw fields.fault("prompt", "may have \(limits.promptsMax) prompts; it has \(items.count)", code: "too_long")
+            throw fields.fault(
+                "prompt", "may have \(limits.promptsMax) prompts; it has \(items.count)", code: "too_long")
         }
         var prompts: [GenerationPrompt] = []
         for (index, item) in items.enumerated() {

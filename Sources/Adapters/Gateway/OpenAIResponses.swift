@@ -87,7 +87,8 @@ struct Answer {
     /// `served_by`, `sources`, `receipt`.
     var provenance: [JSONMember] {
         [
-            JSONMember("served_by", .object(["peer": .string(generation.servedBy), "local": .bool(generation.isLocal)])),
+            JSONMember(
+                "served_by", .object(["peer": .string(generation.servedBy), "local": .bool(generation.isLocal)])),
             JSONMember("sources", .array(sources.map(\.json))),
             JSONMember("receipt", receipt?.json ?? .null),
         ]
@@ -103,7 +104,8 @@ struct Answer {
 
     func wholeChoices() -> [JSONValue] {
         choices.enumerated().map { index, choice in
-            let logProbabilities = choice.logProbabilities.isEmpty ? JSONValue.null : json(choice.logProbabilities, textOffset: 0)
+            let logProbabilities =
+                choice.logProbabilities.isEmpty ? JSONValue.null : json(choice.logProbabilities, textOffset: 0)
             let body: JSONMember =
                 switch shape {
                 case .chat:
@@ -143,7 +145,8 @@ struct Answer {
         switch shape {
         case .chat:
             return choice(
-                token.choice, delta: .object(["content": .string(token.text)]), logProbabilities: logProbabilities, tail: ids)
+                token.choice, delta: .object(["content": .string(token.text)]), logProbabilities: logProbabilities,
+                tail: ids)
         case .completion:
             return choice(token.choice, text: token.text, logProbabilities: logProbabilities, tail: ids)
         }
@@ -204,7 +207,8 @@ struct Answer {
 extension TokenEvent {
     fileprivate var chatLogProbability: JSONValue? {
         guard let chosen else { return nil }
-        return .members(chosen.members + [JSONMember("top_logprobs", .array(alternatives.map { .members($0.members) }))])
+        return .members(
+            chosen.members + [JSONMember("top_logprobs", .array(alternatives.map { .members($0.members) }))])
     }
 }
 

@@ -6,9 +6,9 @@ import NIOCore
 import Primitives
 
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #elseif canImport(Darwin)
-    import Darwin
+import Darwin
 #endif
 
 struct OpenAIRoutes: Sendable {
@@ -146,7 +146,8 @@ struct OpenAIRoutes: Sendable {
                     let isLast = choice == answer.choices.count - 1
                     try await pieces.data(
                         answer.chunk(
-                            choices: [answer.closingChoice(choice)], usage: noUsage, tail: isLast ? answer.provenance : []))
+                            choices: [answer.closingChoice(choice)], usage: noUsage,
+                            tail: isLast ? answer.provenance : []))
                 }
                 answers.append(answer)
             }
@@ -184,7 +185,8 @@ struct OpenAIRoutes: Sendable {
                 case .token(let token) where !token.text.isEmpty:
                     try await pieces.line(.object(["event": .string("token"), "text": .string(token.text)]))
                 case .sources(let sources):
-                    try await pieces.line(.object(["event": .string("sources"), "sources": .array(sources.map(\.json))]))
+                    try await pieces.line(
+                        .object(["event": .string("sources"), "sources": .array(sources.map(\.json))]))
                 case .receipt(let receipt):
                     try await pieces.line(.object(["event": .string("receipt"), "receipt": receipt.json]))
                 default: break
@@ -199,7 +201,8 @@ struct OpenAIRoutes: Sendable {
         }
     }
 
-    private static func question(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> GenerationRequest {
+    private static func question(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> GenerationRequest
+    {
         let messages: [ChatMessage]
         if let items = try fields.list("messages", countMax: limits.messagesMax) {
             guard fields["prompt"] == nil else { throw fields.fault("prompt", "and messages cannot both be given") }

@@ -7,9 +7,9 @@ import NIOCore
 import Primitives
 
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #elseif canImport(Darwin)
-    import Darwin
+import Darwin
 #endif
 
 struct PageFile: Sendable {

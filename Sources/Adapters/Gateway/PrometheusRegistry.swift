@@ -52,7 +52,9 @@ package final class PrometheusRegistry: MetricsFactory {
         sample(label, dimensions, .counter) ?? NOOPMetricsHandler.instance
     }
 
-    package func makeFloatingPointCounter(label: String, dimensions: [(String, String)]) -> any FloatingPointCounterHandler {
+    package func makeFloatingPointCounter(label: String, dimensions: [(String, String)])
+        -> any FloatingPointCounterHandler
+    {
         sample(label, dimensions, .counter) ?? NOOPMetricsHandler.instance
     }
 
@@ -92,7 +94,8 @@ package final class PrometheusRegistry: MetricsFactory {
 
     /// The characters that the format allows; others become `_`.
     static func name(_ label: String) -> String {
-        String(label.prefix(128).map { $0.isASCII && ($0.isLetter || $0.isNumber) || $0 == "_" || $0 == ":" ? $0 : "_" })
+        String(
+            label.prefix(128).map { $0.isASCII && ($0.isLetter || $0.isNumber) || $0 == "_" || $0 == ":" ? $0 : "_" })
     }
 
     private static func escaped(_ value: String) -> String {

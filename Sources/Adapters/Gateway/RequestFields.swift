@@ -57,7 +57,9 @@ struct RequestFields {
         guard let value = self[key] else { return nil }
         guard let number = value.integer else { throw fault(key, "must be a whole number", code: "invalid_type") }
         guard range.contains(number) else {
-            throw fault(key, "must be between \(range.lowerBound) and \(range.upperBound); it is \(number)", code: "out_of_range")
+            throw fault(
+                key, "must be between \(range.lowerBound) and \(range.upperBound); it is \(number)",
+                code: "out_of_range")
         }
         return number
     }
@@ -76,7 +78,9 @@ struct RequestFields {
     func amount(_ key: String) throws(NodeFault) -> Amount? {
         guard let text = try text(key, bytesMax: 64) else { return nil }
         guard let amount = Amount(text: text) else {
-            throw fault(key, "must be an amount of OPEN as text, as in \"1.5\", with at most 18 decimals", code: "invalid_amount")
+            throw fault(
+                key, "must be an amount of OPEN as text, as in \"1.5\", with at most 18 decimals",
+                code: "invalid_amount")
         }
         return amount
     }

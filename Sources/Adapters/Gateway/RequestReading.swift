@@ -41,7 +41,8 @@ extension Request {
         let body = try await self.bytes(upTo: limits.jsonBytesMax)
         do {
             return try RequestFields(
-                JSONValue.parse(body, limits: JSONLimits(bytesMax: limits.jsonBytesMax, depthMax: 32, valuesMax: 200_000)))
+                JSONValue.parse(
+                    body, limits: JSONLimits(bytesMax: limits.jsonBytesMax, depthMax: 32, valuesMax: 200_000)))
         } catch let fault as JSONFault {
             throw NodeFault(.invalid, "the body is not JSON: \(fault)", code: "invalid_json")
         } catch let fault as NodeFault {
@@ -61,7 +62,9 @@ extension Request {
     mutating func bundle(_ limits: GatewayLimits) async throws(NodeFault) -> [UInt8] {
         try requireContentType(["application/vnd.ipld.dag-cbor", "application/octet-stream"])
         let bytes = try await bytes(upTo: limits.bundleBytesMax)
-        guard !bytes.isEmpty else { throw NodeFault(.invalid, "the body is empty; send the bundle", code: "not_a_bundle") }
+        guard !bytes.isEmpty else {
+            throw NodeFault(.invalid, "the body is empty; send the bundle", code: "not_a_bundle")
+        }
         return bytes
     }
 

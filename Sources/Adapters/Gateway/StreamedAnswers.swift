@@ -12,7 +12,9 @@ struct PieceWriter {
 
     init(_ writer: any ResponseBodyWriter) { self.writer = writer }
 
-    mutating func data(_ value: JSONValue) async throws { try await send("data: ".utf8, value.serialized(), "\n\n".utf8) }
+    mutating func data(_ value: JSONValue) async throws {
+        try await send("data: ".utf8, value.serialized(), "\n\n".utf8)
+    }
     mutating func done() async throws { try await send("data: [DONE]\n\n".utf8) }
     mutating func line(_ value: JSONValue) async throws { try await send(value.serialized(), "\n".utf8) }
 

@@ -48,7 +48,9 @@ struct TrustlessGateway: Sendable {
         case "raw": return false
         case nil: return (request.headers[.accept] ?? "").contains(Self.carType)
         case let other?:
-            throw NodeFault(.invalid, "format \"\(other)\" is not served; use raw or car", param: "format", code: "unsupported_value")
+            throw NodeFault(
+                .invalid, "format \"\(other)\" is not served; use raw or car", param: "format",
+                code: "unsupported_value")
         }
     }
 
@@ -57,7 +59,8 @@ struct TrustlessGateway: Sendable {
             throw NodeFault(.missing, "this peer does not hold \(cid.text)", code: "block_not_held")
         }
         return Response(
-            status: .ok, headers: [.contentType: Self.blockType], body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
+            status: .ok, headers: [.contentType: Self.blockType],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
     }
 
     private func car(_ root: CID, _ request: Request) async throws -> Response {
@@ -67,7 +70,8 @@ struct TrustlessGateway: Sendable {
         var request = request
         _ = try await request.bytes(upTo: limits.strayBytesMax)
         let blocks = try await service.blocks(below: root, blocksMax: limits.carBlocksMax)
-        var response = Response.pieces(type: "\(Self.carType); version=1; order=dfs; dups=n", request: request) { _, fault in
+        var response = Response.pieces(type: "\(Self.carType); version=1; order=dfs; dups=n", request: request) {
+            _, fault in
             // The head is gone: only a connection that ends without its last chunk says that the file is not whole.
             throw fault
         } write: { pieces in

@@ -1,21 +1,48 @@
 // A SHA-256 digest: the name of content, of a network, of a batch. Stored as four big-endian words so that comparing,
-// hashing and copying cost no allocation.
+// hashing and copying cost no allocation. Four plain words, not a SIMD vector: Swift 6.3 makes the frames of async
+// functions that take a 16-aligned value too small and writes past them.
 
 internal import Crypto
 
 /// 32 bytes that are the SHA-256 (FIPS 180-4) of something.
 public struct Digest: Hashable, Comparable, Sendable {
     public static let byteCount = 32
-    public static let zero = Digest(words: SIMD4(repeating: 0))
+    public static let zero = Digest(Words(a: 0, b: 0, c: 0, d: 0))
 
-    let words: SIMD4<UInt64>
+    struct Words: Hashable, Sendable {
+        var a: UInt64
+        var b: UInt64
+        var c: UInt64
+        var d: UInt64
 
-    init(words: SIMD4<UInt64>) { self.words = words }
+        subscript(_ index: Int) -> UInt64 {
+            get {
+                switch index {
+                case 0: a
+                case 1: b
+                case 2: c
+                default: d
+                }
+            }
+            set {
+                switch index {
+                case 0: a = newValue
+                case 1: b = newValue
+                case 2: c = newValue
+                default: d = newValue
+                }
+            }
+        }
+    }
+
+    let words: Words
+
+    private init(_ words: Words) { self.words = words }
 
     /// - Returns: nil unless `bytes` has exactly 32 bytes.
     public init?(_ bytes: some Collection<UInt8>) {
         guard bytes.count == Self.byteCount else { return nil }
-        var words = SIMD4<UInt64>(repeating: 0)
+        var words = Words(a: 0, b: 0, c: 0, d: 0)
         for (index, byte) in bytes.enumerated() { words[index >> 3] = words[index >> 3] << 8 | UInt64(byte) }
         self.words = words
     }
@@ -44,7 +71,7 @@ public struct Digest: Hashable, Comparable, Sendable {
     }
 
     private init(hash: SHA256.Digest) {
-        var words = SIMD4<UInt64>(repeating: 0)
+        var words = Words(a: 0, b: 0, c: 0, d: 0)
         hash.withUnsafeBytes { raw in
             for index in 0..<4 {
                 words[index] = UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))

@@ -157,7 +157,9 @@ private struct JSONParser {
 
     mutating func document() throws(JSONFault) -> JSONValue {
         guard bytes.count <= limits.bytesMax else { throw fault("more than \(limits.bytesMax) bytes") }
-        if bytes.starts(with: [0xef, 0xbb, 0xbf]) { throw fault("begins with a byte order mark; save it as plain UTF-8") }
+        if bytes.starts(with: [0xef, 0xbb, 0xbf]) {
+            throw fault("begins with a byte order mark; save it as plain UTF-8")
+        }
         skipSpace()
         let value = try value(depth: 0)
         skipSpace()
@@ -223,7 +225,9 @@ private struct JSONParser {
             skipSpace()
             guard current == UInt8(ascii: "\"") else { throw fault("a key in double quotes belongs here") }
             let key = try string()
-            guard seen.insert(Array(key.utf8)).inserted else { throw fault("the key \"\(key.prefix(40))\" stands here twice") }
+            guard seen.insert(Array(key.utf8)).inserted else {
+                throw fault("the key \"\(key.prefix(40))\" stands here twice")
+            }
             skipSpace()
             guard current == UInt8(ascii: ":") else { throw fault("\":\" belongs after a key") }
             offset += 1
@@ -330,7 +334,8 @@ private struct JSONParser {
         case UInt8(ascii: "u"):
             var code = try unit()
             if code & 0xfc00 == 0xd800 {
-                guard current == UInt8(ascii: "\\"), offset + 1 < bytes.count, bytes[offset + 1] == UInt8(ascii: "u") else {
+                guard current == UInt8(ascii: "\\"), offset + 1 < bytes.count, bytes[offset + 1] == UInt8(ascii: "u")
+                else {
                     throw fault("half of a surrogate pair")
                 }
                 offset += 2

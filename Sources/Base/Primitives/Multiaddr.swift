@@ -100,7 +100,9 @@ public struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertible
     }
 
     public init(text: String) throws(MultiaddrFault) {
-        guard text.utf8.count <= 1024, text.hasPrefix("/") else { throw .malformed("begins with \"/\", as in /ip4/127.0.0.1/tcp/4001") }
+        guard text.utf8.count <= 1024, text.hasPrefix("/") else {
+            throw .malformed("begins with \"/\", as in /ip4/127.0.0.1/tcp/4001")
+        }
         var parts = text.split(separator: "/", omittingEmptySubsequences: true).map(String.init)[...]
         var components: [Component] = []
         while let name = parts.popFirst() {
@@ -266,7 +268,8 @@ enum IPText {
         }
         let texts = groups.map { String($0, radix: 16) }
         guard !best.isEmpty else { return texts.joined(separator: ":") }
-        return texts[..<best.lowerBound].joined(separator: ":") + "::" + texts[best.upperBound...].joined(separator: ":")
+        return texts[..<best.lowerBound].joined(separator: ":") + "::"
+            + texts[best.upperBound...].joined(separator: ":")
     }
 }
 

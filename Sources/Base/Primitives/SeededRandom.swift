@@ -2,31 +2,36 @@
 // never for keys, nonces or salts: those bytes come from the operating system through the adapter layer.
 
 public struct SeededRandom: RandomNumberGenerator, Hashable, Sendable {
-    private var state: SIMD4<UInt64>
+    private var a: UInt64
+    private var b: UInt64
+    private var c: UInt64
+    private var d: UInt64
 
     public init(seed: UInt64) {
         var mixer = seed
-        var state = SIMD4<UInt64>(repeating: 0)
-        for index in 0..<4 {
+        func mixed() -> UInt64 {
             mixer &+= 0x9e37_79b9_7f4a_7c15
             var word = mixer
             word = (word ^ word >> 30) &* 0xbf58_476d_1ce4_e5b9
             word = (word ^ word >> 27) &* 0x94d0_49bb_1331_11eb
-            state[index] = word ^ word >> 31
+            return word ^ word >> 31
         }
-        self.state = state
+        a = mixed()
+        b = mixed()
+        c = mixed()
+        d = mixed()
     }
 
     public mutating func next() -> UInt64 {
-        let product = state[1] &* 5
+        let product = b &* 5
         let result = (product << 7 | product >> 57) &* 9
-        let shifted = state[1] << 17
-        state[2] ^= state[0]
-        state[3] ^= state[1]
-        state[1] ^= state[2]
-        state[0] ^= state[3]
-        state[2] ^= shifted
-        state[3] = state[3] << 45 | state[3] >> 19
+        let shifted = b << 17
+        c ^= a
+        d ^= b
+        b ^= c
+        a ^= d
+        c ^= shifted
+        d = d << 45 | d >> 19
         return result
     }
 

@@ -41,7 +41,8 @@ package struct CatalogEntry: Hashable, Sendable {
 
     package func encoded() -> [UInt8] {
         var pairs: [(String, CBOR)] = [
-            ("v", .unsigned(Self.version)), ("kind", .text(kind.rawValue)), ("name", .text(name)), ("root", .link(root)),
+            ("v", .unsigned(Self.version)), ("kind", .text(kind.rawValue)), ("name", .text(name)),
+            ("root", .link(root)),
             ("owner", .account(owner)), ("revision", .unsigned(revision)), ("bytes", .unsigned(totalBytes)),
         ]
         if let subject { pairs.append(("subject", .digest(subject))) }
@@ -50,7 +51,9 @@ package struct CatalogEntry: Hashable, Sendable {
 
     package init(decoding bytes: [UInt8]) throws(CBORFault) {
         var fields = try CBORFields(decoding: bytes, "CatalogEntry", limits: CBORLimits(bytesMax: Self.bytesMax))
-        guard try fields.unsigned("v") == Self.version else { throw fields.fault("v", "is a version that is not known") }
+        guard try fields.unsigned("v") == Self.version else {
+            throw fields.fault("v", "is a version that is not known")
+        }
         guard let kind = CatalogKind(rawValue: try fields.text("kind", max: 16)) else {
             throw fields.fault("kind", "is not model, adapter, datanet or contribution")
         }

@@ -65,7 +65,9 @@ package struct FolderManifest: Hashable, Sendable {
 
     package init(decoding bytes: [UInt8]) throws(CBORFault) {
         var fields = try CBORFields(decoding: bytes, "FolderManifest", limits: CBORLimits(bytesMax: Self.bytesMax))
-        guard try fields.unsigned("v") == Self.version else { throw fields.fault("v", "is a version that is not known") }
+        guard try fields.unsigned("v") == Self.version else {
+            throw fields.fault("v", "is a version that is not known")
+        }
         guard let kind = FolderKind(rawValue: try fields.text("kind", max: 16)) else {
             throw fields.fault("kind", "is not model or adapter")
         }
@@ -76,7 +78,9 @@ package struct FolderManifest: Hashable, Sendable {
             guard case .link(let cid) = value else { throw fields.fault("base", "is not a link") }
             base = cid
         }
-        guard (base != nil) == (kind == .adapter) else { throw fields.fault("base", "belongs to an adapter, and only there") }
+        guard (base != nil) == (kind == .adapter) else {
+            throw fields.fault("base", "belongs to an adapter, and only there")
+        }
         self.base = base
         var files: [FolderFile] = []
         for item in try fields.array("files", max: Self.filesMax) {
@@ -85,7 +89,9 @@ package struct FolderManifest: Hashable, Sendable {
                 name: try entry.text("name", max: Self.nameBytesMax), root: try entry.link("root"),
                 bytes: try entry.unsigned("bytes", max: 1 << 48))
             try entry.finish()
-            guard FolderFile.isPlain(file.name) else { throw fields.fault("files", "holds a name that is no plain file name") }
+            guard FolderFile.isPlain(file.name) else {
+                throw fields.fault("files", "holds a name that is no plain file name")
+            }
             if let last = files.last, last.name >= file.name { throw fields.fault("files", "is out of order") }
             files.append(file)
         }

@@ -72,7 +72,9 @@ package struct ServingAdvert: Hashable, Sendable {
 
     package init(decoding bytes: [UInt8]) throws(CBORFault) {
         var fields = try CBORFields(decoding: bytes, "ServingAdvert", limits: CBORLimits(bytesMax: Self.bytesMax))
-        guard try fields.unsigned("v") == Self.version else { throw fields.fault("v", "is a version that is not known") }
+        guard try fields.unsigned("v") == Self.version else {
+            throw fields.fault("v", "is a version that is not known")
+        }
         server = try fields.account("server")
         peer = try fields.peer("peer")
         var models: [ServedModel] = []
@@ -84,7 +86,9 @@ package struct ServingAdvert: Hashable, Sendable {
                 precision: try entry.text("precision", max: 16)
             )
             for adapter in try entry.array("adapters", max: Self.adaptersMax) {
-                guard case .link(let cid) = adapter else { throw entry.fault("adapters", "holds something that is no link") }
+                guard case .link(let cid) = adapter else {
+                    throw entry.fault("adapters", "holds something that is no link")
+                }
                 adapters.append(cid)
             }
             try entry.finish()

@@ -158,6 +158,8 @@ final class Demo: @unchecked Sendable {
     private func pullShards(_ rows: Rows) async throws {
         begin("shards pulled and verified")
         try await pull(dan, "datanets", rows.id, key: "datanet")
+        // Ada holds it too, so that two peers can answer from it and one of them may die.
+        try await pull(ada, "datanets", rows.id, key: "datanet")
         let held = try await until(dan, "the puller holds all \(rows.count) rows") {
             let value = try await $0.get(APIClient.path("datanets", rows.id))
             return value["held"]?.text == "full" && value["rows"]?.integer == rows.count ? value : nil

@@ -88,7 +88,9 @@ package struct Catalog: Sendable {
         if let held = entries[key]?.entry, held.revision >= entry.revision { return .known }
         guard entry.owner.foundingKey == envelope.signer else { return .refused("not signed by its owner") }
         guard envelope.isValid(.catalog, network: network) else { return .refused("a bad signature") }
-        guard entries[key] != nil || (entries.count < Self.entriesMax && perOwner[entry.owner, default: 0] < Self.entriesPerOwnerMax)
+        guard
+            entries[key] != nil
+                || (entries.count < Self.entriesMax && perOwner[entry.owner, default: 0] < Self.entriesPerOwnerMax)
         else { return .known }
         insert(entry, envelope)
         return .taken(.entry(entry), .put(.catalog, key: key, value: envelope.encoded()))
@@ -129,7 +131,8 @@ extension Node {
 
     mutating func serveCatalog(_ bytes: [UInt8], on stream: StreamID, to peer: PeerID) {
         guard var fields = try? CBORFields(decoding: bytes, "CatalogWanted", limits: CBORLimits(bytesMax: 256)),
-            let type = try? fields.text("type", max: 16), (try? fields.finish()) != nil, ["all", "peers"].contains(type)
+            let type = try? fields.text("type", max: 16), (try? fields.finish()) != nil,
+            ["all", "peers"].contains(type)
         else {
             blame(peer, "catalog: a malformed request")
             effects.append(.reset(stream))

@@ -143,7 +143,11 @@ extension Node {
             chain.isAdopting = false
             guard let transition else {
                 // A quorum certified what this peer cannot reproduce: it must not go on as if it could.
-                effects.append(.notify(.log("batch \(certified.header.height) does not execute here: \(fault.map { "\($0)" } ?? "another header")")))
+                effects.append(
+                    .notify(
+                        .log(
+                            "batch \(certified.header.height) does not execute here: \(fault.map { "\($0)" } ?? "another header")"
+                        )))
                 chain.finals = []
                 return
             }
@@ -208,7 +212,9 @@ extension Node {
         let final = ConsensusMessage.final(FinalHeader(header: header, certificate: certified.certificate)).encoded()
         var then: [NodeContinuation] = [.effect(.notify(.final(certified)))]
         if header.proposer == account { then.append(.publish(Topics.batches(network), final)) }
-        for receipt in contents.receipts { then.append(.effect(.notify(.receipt(receipt.id, .batched(header.height))))) }
+        for receipt in contents.receipts {
+            then.append(.effect(.notify(.receipt(receipt.id, .batched(header.height)))))
+        }
         for transaction in contents.transactions {
             then.append(.effect(.notify(.transaction(transaction.id, .batched(header.height)))))
             for command in chain.waiters.removeValue(forKey: transaction.id) ?? [] {

@@ -71,7 +71,9 @@ package struct ExecutionJob: Sendable {
 package struct ExecutionOutcome: Sendable {
     package enum Result: Sendable {
         case verified(Batch, Transition?, BatchFault?)
-        case built(BuildRequest, Batch?, Transition?, refusedReceipts: [(Digest, ReceiptFault)], refusedTransactions: [(Digest, TransactionFault)])
+        case built(
+            BuildRequest, Batch?, Transition?, refusedReceipts: [(Digest, ReceiptFault)],
+            refusedTransactions: [(Digest, TransactionFault)])
         case adopted(CertifiedBatch, Transition?, BatchFault?)
     }
 

@@ -54,7 +54,9 @@ extension Node {
         guard let transaction = try? SignedTransaction(decoding: bytes), transaction.isValid(network: network) else {
             return .reject
         }
-        guard transaction.transaction.nonce >= chain.account(transaction.transaction.sender).nonce else { return .ignore }
+        guard transaction.transaction.nonce >= chain.account(transaction.transaction.sender).nonce else {
+            return .ignore
+        }
         return take(transaction) ? .accept : .ignore
     }
 

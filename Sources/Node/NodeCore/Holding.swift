@@ -24,7 +24,9 @@ extension Node {
 
     /// Takes up what an earlier run held.
     mutating func resumeDatanets() {
-        for entry in catalog.all(.datanet) where holds(entry) { run(holding.book.handle(.held(entry), now: moment.instant)) }
+        for entry in catalog.all(.datanet) where holds(entry) {
+            run(holding.book.handle(.held(entry), now: moment.instant))
+        }
         for entry in catalog.all(.contribution) where isForMe(entry) {
             run(holding.book.handle(.held(entry), now: moment.instant))
         }
@@ -100,7 +102,9 @@ extension Node {
 
     /// Behind the writes that were just asked for, so that it is said only when they are on disk.
     private mutating func answerDurably(_ id: CommandID, _ answer: NodeAnswer) {
-        persist([.put(.meta, key: MetaKey.lastAnswer, value: id.number.bigEndianBytes)], then: [.effect(.answer(id, answer))])
+        persist(
+            [.put(.meta, key: MetaKey.lastAnswer, value: id.number.bigEndianBytes)],
+            then: [.effect(.answer(id, answer))])
     }
 
     mutating func run(_ steps: [DatanetEffect]) {

@@ -181,7 +181,9 @@ extension Node {
         if let stream = links.sender(use, of: peer) {
             send(bytes, on: stream)
         } else if let record = links.peers[peer], !record.refused.contains(use) {
-            let name = use == .bitswap ? [NodeProtocol.bitswap] : use == .consensus ? [NodeProtocol.consensus] : NodeProtocol.gossip
+            let name =
+                use == .bitswap
+                ? [NodeProtocol.bitswap] : use == .consensus ? [NodeProtocol.consensus] : NodeProtocol.gossip
             openSender(use, to: peer, name)
             if let stream = links.sender(use, of: peer) { send(bytes, on: stream) }
         }

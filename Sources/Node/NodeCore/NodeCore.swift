@@ -103,7 +103,8 @@ package struct Node: Sendable {
     var moment: Moment
 
     /// - Throws: the ledger's fault if the genesis cannot be executed.
-    package init(_ configuration: NodeConfiguration, restored: Restored = Restored(), moment: Moment) throws(BatchFault) {
+    package init(_ configuration: NodeConfiguration, restored: Restored = Restored(), moment: Moment) throws(BatchFault)
+    {
         self.configuration = configuration
         self.moment = moment
         startedAt = moment.instant

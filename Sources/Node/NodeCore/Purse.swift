@@ -109,16 +109,22 @@ package struct OwnReceipt: Hashable, Sendable {
     package init(decoding bytes: [UInt8]) throws(CBORFault) {
         var fields = try CBORFields(decoding: bytes, "OwnReceipt", limits: CBORLimits(bytesMax: 4 << 20))
         signed = try SignedReceipt(cbor: try fields.value("signed"))
-        guard let role = Role(rawValue: try fields.text("role", max: 8)) else { throw fields.fault("role", "is unknown") }
+        guard let role = Role(rawValue: try fields.text("role", max: 8)) else {
+            throw fields.fault("role", "is unknown")
+        }
         self.role = role
         order = try fields.bytes("order", max: AskOrder.bytesMax)
         promptTokens = try TokenList.decode(try fields.bytes("prompt", max: 4 << 20), fields)
         answerTokens = try TokenList.decode(try fields.bytes("answer", max: 4 << 20), fields)
         var sources: [SourceNote] = []
-        for item in try fields.array("sources", max: InferMessage.sourcesMax) { sources.append(try SourceNote(cbor: item)) }
+        for item in try fields.array("sources", max: InferMessage.sourcesMax) {
+            sources.append(try SourceNote(cbor: item))
+        }
         self.sources = sources
         time = try fields.wallTime("time")
-        guard let end = AnswerEnd(rawValue: try fields.text("end", max: 16)) else { throw fields.fault("end", "is unknown") }
+        guard let end = AnswerEnd(rawValue: try fields.text("end", max: 16)) else {
+            throw fields.fault("end", "is unknown")
+        }
         self.end = end
         try fields.finish()
     }

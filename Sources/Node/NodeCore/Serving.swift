@@ -70,7 +70,10 @@ extension Node {
             return refuse(stream, "expired", "the allowance expires at height \(allowance.expiry)")
         }
         guard order.price == configuration.price else {
-            return refuse(stream, "price", "the price is \(configuration.price.answerToken) OPEN an answer token, \(configuration.price.promptToken) a prompt token, \(configuration.price.request) a request")
+            return refuse(
+                stream, "price",
+                "the price is \(configuration.price.answerToken) OPEN an answer token, \(configuration.price.promptToken) a prompt token, \(configuration.price.request) a request"
+            )
         }
         guard !trade.isBusy(order.allowance) else {
             return refuse(stream, "busy", "another answer is running under this allowance")

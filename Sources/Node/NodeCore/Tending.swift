@@ -41,7 +41,9 @@ extension Node {
         let context = BatchContext(
             network: network, height: chain.height + 1, time: max(moment.wall, chain.tip.time),
             beacon: chain.tip.beacon, verified: chain.verified)
-        guard let screened = try? StateTransition.screen(BatchContents(transactions: own), on: chain.state, context: context)
+        guard
+            let screened = try? StateTransition.screen(
+                BatchContents(transactions: own), on: chain.state, context: context)
         else { return }
         for (transaction, fault) in screened.transactions { quarantine(transaction: transaction.id, fault) }
     }

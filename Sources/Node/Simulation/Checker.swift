@@ -68,7 +68,8 @@ struct Checker {
         let header = certified.header
         if let known = headers[header.height] {
             if known != header.digest {
-                violations.append("height \(header.height) has two certified batches, \(known.hex) and \(header.digest.hex)")
+                violations.append(
+                    "height \(header.height) has two certified batches, \(known.hex) and \(header.digest.hex)")
             }
             return
         }
@@ -159,7 +160,8 @@ struct Checker {
 
     /// An acknowledged receipt that is neither in a batch nor refused by name.
     func unsettled(nodes: [Node?]) -> String? {
-        for (id, entry) in acknowledged.sorted(by: { $0.key < $1.key }) where settled[id] == nil && refusals[id] == nil {
+        for (id, entry) in acknowledged.sorted(by: { $0.key < $1.key }) where settled[id] == nil && refusals[id] == nil
+        {
             let pooled = nodes.indices.filter { nodes[$0]?.isPooled(receipt: id) ?? false }
             return "receipt \(id.hex) of peer \(entry.payer) was acknowledged and is not settled; pooled at \(pooled)"
         }
@@ -171,7 +173,9 @@ struct Checker {
             guard let node else { continue }
             do {
                 let supply = try conservation(of: node.state)
-                if try supply.total() != genesis.total { violations.append("peer \(index): money appeared or vanished") }
+                if try supply.total() != genesis.total {
+                    violations.append("peer \(index): money appeared or vanished")
+                }
             } catch {
                 violations.append("peer \(index): money is not conserved: \(error)")
             }

@@ -11,7 +11,8 @@ enum EventTrace {
         case .disconnected(let peer): (2, peer.bytes)
         case .opened(let stream, let name): (3, stream.number.bigEndianBytes + Array(name.utf8))
         case .openFailed(let stream): (4, stream.number.bigEndianBytes)
-        case .accepted(let stream, let peer, let name): (5, stream.number.bigEndianBytes + peer.bytes + Array(name.utf8))
+        case .accepted(let stream, let peer, let name):
+            (5, stream.number.bigEndianBytes + peer.bytes + Array(name.utf8))
         case .received(let stream, let bytes): (6, stream.number.bigEndianBytes + bytes)
         case .congested(let stream, let isFull): (7, stream.number.bigEndianBytes + [isFull ? 1 : 0])
         case .ended(let stream): (8, stream.number.bigEndianBytes)

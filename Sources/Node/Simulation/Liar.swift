@@ -39,7 +39,9 @@ struct Liar {
     }
 
     mutating func overheard(_ bytes: [UInt8], _ pipe: Pipe) {
-        guard pipe.protocolName == NodeProtocol.headers, let certified = try? CertifiedBatch(decoding: bytes) else { return }
+        guard pipe.protocolName == NodeProtocol.headers, let certified = try? CertifiedBatch(decoding: bytes) else {
+            return
+        }
         remember(certified)
     }
 
@@ -68,7 +70,8 @@ struct Liar {
             guard let twin = twins[proposal.vote.vote.view], proposal.vote.key == key.publicKey else { return [bytes] }
             let vote = Vote(
                 kind: .notarize, height: twin.header.height, view: twin.header.view, digestVoted: twin.header.digest)
-            let other = ConsensusMessage.proposal(Proposal(batch: twin, vote: SignedVote(vote, by: key, network: network)))
+            let other = ConsensusMessage.proposal(
+                Proposal(batch: twin, vote: SignedVote(vote, by: key, network: network)))
             switch peer % 3 {
             case 0: return [bytes]
             case 1: return [other.encoded()]

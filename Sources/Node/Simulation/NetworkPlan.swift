@@ -67,7 +67,8 @@ struct NetworkPlan {
 
     /// Members reach every member; the others two of them and the one before.
     private func dialled(_ index: Int) -> [Int] {
-        index < members ? Array(0..<index) : Array(Set([index % members, (index * 5 + 1) % members, index - 1])).sorted()
+        index < members
+            ? Array(0..<index) : Array(Set([index % members, (index * 5 + 1) % members, index - 1])).sorted()
     }
 
     private func address(_ index: Int) -> Multiaddr {

@@ -65,7 +65,8 @@ extension SimulatedWorld {
         if homes[index].isByzantine, !isHealing || pipe.protocolName != NodeProtocol.infer {
             messages = liar?.twist(bytes, pipe, to: other) ?? messages
         }
-        let isRepeatable = pipe.protocolName == NodeProtocol.consensus || NodeProtocol.gossip.contains(pipe.protocolName)
+        let isRepeatable =
+            pipe.protocolName == NodeProtocol.consensus || NodeProtocol.gossip.contains(pipe.protocolName)
         for message in messages {
             if !isHealing, options.faults.contains(.loss) {
                 if pipe.protocolName == NodeProtocol.consensus, random.below(100) < 5 { continue }

@@ -92,7 +92,8 @@ final class SimulatedWorld {
         if options.faults.contains(.byzantine), options.peers >= 4 {
             let index = Int(random.below(UInt64(options.peers)))
             homes[index].isByzantine = true
-            liar = Liar(home: index, network: genesis.network, key: homes[index].configuration.key, random: random.fork())
+            liar = Liar(
+                home: index, network: genesis.network, key: homes[index].configuration.key, random: random.fork())
         }
         checker.honest = homes.map { !$0.isByzantine }
         checker.accounts = homes.map(\.account)
@@ -125,7 +126,8 @@ final class SimulatedWorld {
         var look = now + .seconds(1)
         while checker.violations.isEmpty {
             guard let next = queue.next, next <= deadline else {
-                checker.violations.append("not healed within \(Self.healingMax.milliseconds / 1000) s: \(unhealed() ?? "")")
+                checker.violations.append(
+                    "not healed within \(Self.healingMax.milliseconds / 1000) s: \(unhealed() ?? "")")
                 return
             }
             if next > look {
@@ -154,7 +156,8 @@ final class SimulatedWorld {
                     + "\(pooled.transactions) transactions at height \(node.height)"
             }
             if !home.waiting.isEmpty {
-                return "peer \(home.index) waits for \(home.waiting.count) commands (\(workload.names(home.waiting, home.index)))"
+                return
+                    "peer \(home.index) waits for \(home.waiting.count) commands (\(workload.names(home.waiting, home.index)))"
             }
             if node.answersRunning > 0 { return "peer \(home.index) is still answering" }
         }
@@ -262,7 +265,8 @@ final class SimulatedWorld {
             if let other = indexes[peer], let link = network.link(index, other) { cut(link) }
         case .dial(let address):
             guard let peer = address.peer, let other = indexes[peer], other != index else { return }
-            queue.push(.dial(index, run: run, other), at: now + .milliseconds(1 + random.below(Self.latencyMaxMilliseconds)))
+            queue.push(
+                .dial(index, run: run, other), at: now + .milliseconds(1 + random.below(Self.latencyMaxMilliseconds)))
         case .persist(let writes, let ticket):
             homes[index].disk.persist(writes, ticket)
             let at = max(now, homes[index].disk.busyUntil) + .microseconds(500 + random.below(6000))

@@ -39,7 +39,8 @@ extension SimulatedWorld {
             let amount = Amount(baseUnits: UInt128(1 + random.below(1_000_000_000_000_000_000)))
             command(index, .transact(.transfer(to: other, amount: amount), wait: random.below(2) == 0), "transfer")
         case 14:
-            command(index, .transact(.stake(Amount(baseUnits: UInt128(1 + random.below(1_000_000)))), wait: true), "stake")
+            command(
+                index, .transact(.stake(Amount(baseUnits: UInt128(1 + random.below(1_000_000)))), wait: true), "stake")
         case 15:
             let policy = DatanetCommand.create(
                 name: "set-\(random.below(1_000_000))", summary: "of a simulation", tags: [], licence: "CC0-1.0",
@@ -77,7 +78,9 @@ extension SimulatedWorld {
         homes[index].waiting.insert(id)
         workload.began(id, index, kind)
         push(index, .command(id, command), after: .zero)
-        if case .ask = command, random.below(20) == 0 { push(index, .cancelled(id), after: .milliseconds(random.below(3000))) }
+        if case .ask = command, random.below(20) == 0 {
+            push(index, .cancelled(id), after: .milliseconds(random.below(3000)))
+        }
     }
 
     /// Answers as a model would: some tokens at some rate, drawing on rows of one to three contributors.
@@ -85,7 +88,8 @@ extension SimulatedWorld {
         guard case .tokens(let prompt) = order.prompt else { return }
         homes[index].generations.insert(ticket)
         if random.below(30) == 0 {
-            return push(index, .generated(ticket, .failed(code: "engine", message: "no memory")), after: .milliseconds(5))
+            return push(
+                index, .generated(ticket, .failed(code: "engine", message: "no memory")), after: .milliseconds(5))
         }
         let model = ModelUse(
             weights: order.model, owner: nil, tokenizer: nil, template: nil, precision: order.precision, numerics: 1)

@@ -54,7 +54,8 @@ package struct AskOrder: Hashable, Sendable {
 
     package init(
         request: Digest, allowance: AllowanceID, sequence: UInt64, priorTotal: Amount, price: PriceSchedule,
-        priceMax: Amount, payer: AccountID, model: CID, precision: String, adapters: [AdapterUse], fusion: String? = nil,
+        priceMax: Amount, payer: AccountID, model: CID, precision: String, adapters: [AdapterUse],
+        fusion: String? = nil,
         datanet: Digest?, prompt: AskPrompt, decoding: Decoding, stop: [String] = [], ignoreEndOfSequence: Bool = false,
         promptSalt: [UInt8], answerSalt: [UInt8]
     ) {
@@ -102,7 +103,9 @@ package struct AskOrder: Hashable, Sendable {
 
     package init(decoding bytes: [UInt8]) throws(CBORFault) {
         var fields = try CBORFields(decoding: bytes, "AskOrder", limits: CBORLimits(bytesMax: Self.bytesMax))
-        guard try fields.unsigned("v") == Self.version else { throw fields.fault("v", "is a version that is not known") }
+        guard try fields.unsigned("v") == Self.version else {
+            throw fields.fault("v", "is a version that is not known")
+        }
         request = try fields.digest("request")
         allowance = AllowanceID(try fields.digest("allowance"))
         sequence = try fields.unsigned("sequence")

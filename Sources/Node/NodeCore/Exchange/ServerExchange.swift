@@ -113,7 +113,10 @@ package struct ServerExchange: Sendable {
             return [.send(.refused(code: code, message: message))]
         case .delivering:
             state = .ended
-            return [.send(.refused(code: code, message: message)), .abandoned(.refused(code: code, message: message), last: lastVoucher)]
+            return [
+                .send(.refused(code: code, message: message)),
+                .abandoned(.refused(code: code, message: message), last: lastVoucher),
+            ]
         }
     }
 

@@ -15,7 +15,8 @@ enum FolderFiles {
         switch kind {
         case .model:
             let plain = [
-                "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json",
+                "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+                "generation_config.json",
             ]
             return plain.contains(name) || (isWeights && !name.hasPrefix("adapter_"))
         case .adapter: return name == "adapter_config.json" || isWeights

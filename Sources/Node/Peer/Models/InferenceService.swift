@@ -139,7 +139,8 @@ package final class InferenceService: Sendable {
                 if case .notHere = error { kind = .missing }
                 refuse(
                     JobFault(
-                        kind, kind == .missing ? "datanet_missing" : "datanet", error.description, parameter: "datanet"))
+                        kind, kind == .missing ? "datanet_missing" : "datanet", error.description, parameter: "datanet")
+                )
             }
         }
     }
@@ -173,7 +174,9 @@ package final class InferenceService: Sendable {
         if let worker = engines.workers[key] { return worker }
         if engines.workers.count >= InferenceLimits.enginesMax {
             let idle = engines.workers.filter { $0.value.isIdle }
-            guard let oldest = idle.min(by: { engines.used[$0.key] ?? 0 < engines.used[$1.key] ?? 0 }) else { return nil }
+            guard let oldest = idle.min(by: { engines.used[$0.key] ?? 0 < engines.used[$1.key] ?? 0 }) else {
+                return nil
+            }
             drop(oldest.key, oldest.value, &engines)
         }
         let worker = make()

@@ -85,7 +85,8 @@ extension InferenceService {
     ) async throws(AnswerFault) -> [UInt32] {
         try await texts.with(model, on: shelf) { tool throws(JobFault) in
             guard let template = tool.template else {
-                throw JobFault(.invalid, "template", "this model has no chat template; send a text", parameter: "messages")
+                throw JobFault(
+                    .invalid, "template", "this model has no chat template; send a text", parameter: "messages")
             }
             do {
                 let text = try template.render(
@@ -94,7 +95,8 @@ extension InferenceService {
                     extra: extras.sorted { $0.key < $1.key }.map { JSONMember($0.key, $0.value) })
                 return tool.tokenizer.encode(text, addSpecial: false).map(UInt32.init(bitPattern:))
             } catch {
-                throw JobFault(.invalid, "template", "the model's chat template refuses: \(error)", parameter: "messages")
+                throw JobFault(
+                    .invalid, "template", "the model's chat template refuses: \(error)", parameter: "messages")
             }
         }.answered()
     }
@@ -106,7 +108,8 @@ extension InferenceService {
                 guard let id = Int32(exactly: token), Int(id) < tool.tokenizer.vocabularyCount else {
                     throw JobFault(
                         .invalid, "token_out_of_range",
-                        "token \(token) is not in a vocabulary of \(tool.tokenizer.vocabularyCount)", parameter: "tokens")
+                        "token \(token) is not in a vocabulary of \(tool.tokenizer.vocabularyCount)",
+                        parameter: "tokens")
                 }
                 return id
             }
@@ -158,7 +161,8 @@ struct LocalPlan: Sendable {
             return
         }
         guard let bytes = Hex.decode(named), let id = Digest(bytes) else {
-            throw JobFault(.missing, "datanet_missing", "there is no datanet \"\(named.prefix(80))\" here", parameter: "datanet")
+            throw JobFault(
+                .missing, "datanet_missing", "there is no datanet \"\(named.prefix(80))\" here", parameter: "datanet")
         }
         self.datanet = id
     }

@@ -34,7 +34,9 @@ package final class MappedFolder: ModelFolder {
     /// Files of this machine.
     init(_ files: [(name: String, path: String)]) throws(ShelfFault) {
         var mapped: [String: MappedFile] = [:]
-        for file in files { mapped[file.name] = try onDisk { () throws(StorageFault) in try MappedFile(path: file.path) } }
+        for file in files {
+            mapped[file.name] = try onDisk { () throws(StorageFault) in try MappedFile(path: file.path) }
+        }
         self.mapped = mapped
         copied = MemoryFolder([:])
     }

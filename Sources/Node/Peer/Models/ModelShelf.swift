@@ -216,9 +216,10 @@ package final class ModelShelf: Sendable {
                 if file.root.codec == .raw {
                     blocks.append(file.root)
                 } else {
-                    blocks += (try? FileTree.leaves(under: file.root, name: file.name) { cid throws(StorageFault) in
-                        try blobs.block(cid)
-                    })?.nodes ?? []
+                    blocks +=
+                        (try? FileTree.leaves(under: file.root, name: file.name) { cid throws(StorageFault) in
+                            try blobs.block(cid)
+                        })?.nodes ?? []
                 }
                 try onDisk { () throws(StorageFault) in try blobs.remove(file.root) }
             }

@@ -25,7 +25,8 @@ extension InferenceService {
             return refuse(error)
         }
         orders.withLock { $0[ticket] = token }
-        let forget: @Sendable () -> Void = { [weak self] in _ = self?.orders.withLock { $0.removeValue(forKey: ticket) } }
+        let forget: @Sendable () -> Void = { [weak self] in _ = self?.orders.withLock { $0.removeValue(forKey: ticket) }
+        }
         run(on: plan.key, question: plan.form.question, datanet: order.datanet) { fault in
             forget()
             refuse(fault)
@@ -59,9 +60,11 @@ struct OrderPlan: Sendable {
         guard let entry = shelf.entry(order.model), entry.kind == .model else {
             throw JobFault(.unknown(order.model), code: "model")
         }
-        guard order.adapters.count <= 1, order.fusion == nil, order.adapters.first?.weight ?? 1_000_000 == 1_000_000 else {
+        guard order.adapters.count <= 1, order.fusion == nil, order.adapters.first?.weight ?? 1_000_000 == 1_000_000
+        else {
             throw JobFault(
-                .unsupported, "fusion", "fusing adapters, or weighing one, is not built yet; use one adapter at its whole weight")
+                .unsupported, "fusion",
+                "fusing adapters, or weighing one, is not built yet; use one adapter at its whole weight")
         }
         if let adapter = order.adapters.first?.adapter, shelf.entry(adapter)?.kind != .adapter {
             throw JobFault(.unknown(adapter), code: "adapter")
@@ -86,7 +89,8 @@ struct OrderPlan: Sendable {
             ("frequency_penalty", decoding.frequencyPenalty == 0), ("presence_penalty", decoding.presencePenalty == 0),
         ]
         if let asked = off.first(where: { !$0.isOff }) {
-            throw JobFault(.unsupported, "unsupported", "\(asked.name) is not supported by this peer", parameter: asked.name)
+            throw JobFault(
+                .unsupported, "unsupported", "\(asked.name) is not supported by this peer", parameter: asked.name)
         }
         return Sampling(
             temperature: Float(Double(decoding.temperature) / 1e6), topK: Int(clamping: decoding.topK),
@@ -103,7 +107,8 @@ struct OrderPlan: Sendable {
             sources: found.map { AnswerData.notes(written.passages, of: $0, salt: order.answerSalt) } ?? [],
             model: model, data: found.map { AnswerData.use($0, salt: order.promptSalt) } ?? .none)
         let request = Inference.GenerationRequest(
-            prompt: written.tokens, adapter: order.adapters.first?.adapter.text, tokensMax: tokensMax, sampling: sampling,
+            prompt: written.tokens, adapter: order.adapters.first?.adapter.text, tokensMax: tokensMax,
+            sampling: sampling,
             stop: order.stop, ignoresEnd: order.ignoreEndOfSequence)
         return StartedJob(requests: [request], accepted: { news(.started(start)) }) { event in
             switch event {

@@ -55,7 +55,8 @@ enum PromptWriter {
         if case .tokens(let tokens) = form {
             return try tokens.map { token throws(JobFault) in
                 guard let id = Int32(exactly: token) else {
-                    throw JobFault(.invalid, "token_out_of_range", "token \(token) is in no vocabulary", parameter: "prompt")
+                    throw JobFault(
+                        .invalid, "token_out_of_range", "token \(token) is in no vocabulary", parameter: "prompt")
                 }
                 return id
             }

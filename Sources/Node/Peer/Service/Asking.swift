@@ -30,21 +30,25 @@ extension PeerService {
         guard request.isPaid || request.peer != nil || !choice.isHeld else {
             if let datanet, peer.directory.held(datanet.digest) == nil {
                 throw NodeFault(
-                    .conflict, "the datanet \(request.datanet ?? "") is not held here; pull it first, or ask a neighbour with peer",
+                    .conflict,
+                    "the datanet \(request.datanet ?? "") is not held here; pull it first, or ask a neighbour with peer",
                     param: "datanet", code: "not_held")
             }
             return try await peer.inference.generate(
-                request, model: choice.model.cid, adapter: choice.adapter?.cid, name: choice.text, datanet: datanet?.digest)
+                request, model: choice.model.cid, adapter: choice.adapter?.cid, name: choice.text,
+                datanet: datanet?.digest)
         }
         guard request.maySpend else {
             throw NodeFault.tokenRequired(
                 choice.isHeld
                     ? "this answer is paid for; send the home's token"
-                    : "\(choice.text) is not held here, a neighbour answers for pay; send the home's token, or pull the model")
+                    : "\(choice.text) is not held here, a neighbour answers for pay; send the home's token, or pull the model"
+            )
         }
         try checkPaid(request)
         var offers = try await offers(request, choice, datanet)
-        var last = NodeFault(.unavailable, "nobody serves \(choice.text) now", param: "model", code: "no_server", retryAfterSeconds: 5)
+        var last = NodeFault(
+            .unavailable, "nobody serves \(choice.text) now", param: "model", code: "no_server", retryAfterSeconds: 5)
         for _ in 0..<2 where !offers.isEmpty {
             let offer = offers.removeFirst()
             let order = try order(request, choice, datanet, offer)
@@ -52,7 +56,9 @@ extension PeerService {
             case .success(let generation): return generation
             case .failure(let fault):
                 last = fault
-                guard request.peer == nil, ["server_vanished", "not_connected"].contains(fault.code ?? "") else { throw fault }
+                guard request.peer == nil, ["server_vanished", "not_connected"].contains(fault.code ?? "") else {
+                    throw fault
+                }
             }
         }
         throw last
@@ -66,13 +72,17 @@ extension PeerService {
     /// What a paid answer cannot do in this version.
     private func checkPaid(_ request: GenerationRequest) throws(NodeFault) {
         func refuse(_ param: String, _ what: String) -> NodeFault {
-            NodeFault(.invalid, "\(what) is not possible for an answer that is paid for", param: param, code: "unsupported_value")
+            NodeFault(
+                .invalid, "\(what) is not possible for an answer that is paid for", param: param,
+                code: "unsupported_value")
         }
         guard request.choices == 1 else { throw refuse("n", "more than one choice") }
         guard request.logProbabilities == nil else { throw refuse("logprobs", "log-probabilities") }
         guard !request.echo else { throw refuse("echo", "an echo of the prompt") }
         guard request.sampling.logitBias.isEmpty else { throw refuse("logit_bias", "a bias") }
-        guard request.stop.count <= AskOrder.stopMax else { throw refuse("stop", "more than \(AskOrder.stopMax) stop texts") }
+        guard request.stop.count <= AskOrder.stopMax else {
+            throw refuse("stop", "more than \(AskOrder.stopMax) stop texts")
+        }
     }
 
     // MARK: who answers
@@ -85,7 +95,9 @@ extension PeerService {
         let isHeld = choice.isHeld && (datanet.map { peer.directory.held($0.digest) != nil } ?? true)
         if isHeld, wanted == nil || wanted == handle.peer { return [try ownOffer()] }
         if wanted == handle.peer {
-            throw NodeFault(.conflict, "this peer does not hold \(missing(choice, datanet)); pull it first", param: "peer", code: "not_held")
+            throw NodeFault(
+                .conflict, "this peer does not hold \(missing(choice, datanet)); pull it first", param: "peer",
+                code: "not_held")
         }
         let (adverts, connected) = try await read { ($0.catalog.adverts, Set($0.connectedPeers)) }
         let now = NodeDriver.wallTime()
@@ -96,7 +108,8 @@ extension PeerService {
                 datanet.map({ advert.datanets.contains($0.digest) }) ?? true
             else { continue }
             let price = PriceSchedule(
-                request: advert.pricePerRequest, promptToken: advert.pricePerPromptToken, answerToken: advert.pricePerAnswerToken)
+                request: advert.pricePerRequest, promptToken: advert.pricePerPromptToken,
+                answerToken: advert.pricePerAnswerToken)
             guard let cost = try? self.cost(request, price) else { continue }
             found.append((cost, advert.queued, ServerOffer(peer: id, price: price, precision: served.precision)))
         }
@@ -135,7 +148,9 @@ extension PeerService {
 
     // MARK: the order
 
-    private func tokensMax(_ request: GenerationRequest) -> UInt64 { UInt64(clamping: request.tokensMax ?? Self.tokensDefault) }
+    private func tokensMax(_ request: GenerationRequest) -> UInt64 {
+        UInt64(clamping: request.tokensMax ?? Self.tokensDefault)
+    }
 
     /// The most that it can cost: no token has less than a byte.
     private func cost(_ request: GenerationRequest, _ price: PriceSchedule) throws(AmountFault) -> Amount {
@@ -159,19 +174,22 @@ extension PeerService {
     ) throws(NodeFault) -> AskRequest {
         let priceMax: Amount
         do { priceMax = try request.priceMax ?? cost(request, offer.price) } catch {
-            throw NodeFault(.invalid, "so many tokens cost more OPEN than there are", param: "max_tokens", code: "out_of_range")
+            throw NodeFault(
+                .invalid, "so many tokens cost more OPEN than there are", param: "max_tokens", code: "out_of_range")
         }
         let sampling = request.sampling
         let seed = sampling.seed ?? Self.number(Home.randomBytes(8))
         let prompt: AskPrompt =
             switch request.prompt {
-            case .messages(let messages): .messages(messages.map { AskMessage(role: $0.role.rawValue, content: $0.content) })
+            case .messages(let messages):
+                .messages(messages.map { AskMessage(role: $0.role.rawValue, content: $0.content) })
             case .text(let text): .text(text)
             case .tokens(let tokens): .tokens(tokens)
             }
         func unsigned(_ value: Double) -> UInt64 { UInt64(clamping: Self.millionths(value)) }
         return AskRequest(
-            server: offer.peer, price: offer.price, priceMax: priceMax, model: choice.model.cid, precision: offer.precision,
+            server: offer.peer, price: offer.price, priceMax: priceMax, model: choice.model.cid,
+            precision: offer.precision,
             adapters: choice.adapter.map { [AdapterUse(adapter: $0.cid, owner: nil)] } ?? [], datanet: datanet?.digest,
             prompt: prompt,
             decoding: Decoding(
@@ -186,7 +204,9 @@ extension PeerService {
     // MARK: the answer
 
     /// Returns when the server has accepted, or has not.
-    private func ask(_ order: AskRequest, _ request: GenerationRequest, _ choice: ModelChoice) async -> Result<Gateway.Generation, NodeFault> {
+    private func ask(_ order: AskRequest, _ request: GenerationRequest, _ choice: ModelChoice) async -> Result<
+        Gateway.Generation, NodeFault
+    > {
         let (events, told) = AsyncThrowingStream<GenerationEvent, any Error>.makeStream(bufferingPolicy: .unbounded)
         let (gate, opened) = AsyncStream<NodeFault?>.makeStream()
         let answers = handle.command(.ask(order))
@@ -263,7 +283,8 @@ extension PeerService {
         let choice = try await modelChoice(text)
         guard choice.model.shelved != nil else {
             throw NodeFault(
-                .conflict, "the model \(choice.model.name) is not held here; pull it first: openledger model pull \(choice.model.name)",
+                .conflict,
+                "the model \(choice.model.name) is not held here; pull it first: openledger model pull \(choice.model.name)",
                 param: "model", code: "not_held")
         }
         return choice.model.cid

@@ -8,7 +8,9 @@ import Storage
 import Synchronization
 
 extension PeerService {
-    package func block(_ cid: CID) async throws -> [UInt8]? { try stored { () throws(StorageFault) -> [UInt8]? in try peer.store.block(cid) } }
+    package func block(_ cid: CID) async throws -> [UInt8]? {
+        try stored { () throws(StorageFault) -> [UInt8]? in try peer.store.block(cid) }
+    }
 
     package func blocks(
         below root: CID, blocksMax: Int
@@ -46,7 +48,9 @@ private final class DagWalk: Sendable {
             while let cid = state.stack.popLast() {
                 guard !state.seen.contains(cid) else { continue }
                 guard state.seen.count < blocksMax else {
-                    throw Gateway.NodeFault(.tooLarge, "the DAG has more than \(blocksMax) blocks; ask for its parts", code: "too_many_blocks")
+                    throw Gateway.NodeFault(
+                        .tooLarge, "the DAG has more than \(blocksMax) blocks; ask for its parts",
+                        code: "too_many_blocks")
                 }
                 state.seen.insert(cid)
                 let bytes: [UInt8]?
@@ -54,7 +58,8 @@ private final class DagWalk: Sendable {
                     throw Gateway.NodeFault(.broken, "block \(cid) cannot be read: \(error)", code: "storage")
                 }
                 guard let bytes else {
-                    throw Gateway.NodeFault(.missing, "block \(cid) of this DAG is not held here", code: "block_not_found")
+                    throw Gateway.NodeFault(
+                        .missing, "block \(cid) of this DAG is not held here", code: "block_not_found")
                 }
                 state.stack += Self.links(cid, bytes).reversed()
                 return Gateway.Block(cid: cid, bytes: bytes)

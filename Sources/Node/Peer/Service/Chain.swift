@@ -29,7 +29,9 @@ extension PeerService {
         var height = try await read { $0.height }
         if let cursor = page.cursor {
             guard let place = UInt64(cursor) else {
-                throw NodeFault(.invalid, "cursor is not one that an answer gave as \"next\"", param: "cursor", code: "invalid_cursor")
+                throw NodeFault(
+                    .invalid, "cursor is not one that an answer gave as \"next\"", param: "cursor",
+                    code: "invalid_cursor")
             }
             height = min(height, place)
         }
@@ -49,7 +51,9 @@ extension PeerService {
         guard let batch = try storedBatch(height) else {
             let tip = try await read { $0.height }
             throw NodeFault.missing(
-                height == 0 ? "batch 0 is the genesis; batches begin at 1" : "there is no batch \(height); the newest is \(tip)",
+                height == 0
+                    ? "batch 0 is the genesis; batches begin at 1"
+                    : "there is no batch \(height); the newest is \(tip)",
                 code: "batch_not_found")
         }
         let contents = batch.batch.contents
@@ -66,7 +70,8 @@ extension PeerService {
         let signers = committee.flatMap { try? batch.certificate.signers(of: $0) } ?? []
         let fees = sum(contents.receipts.map(\.receipt.amount) + contents.transactions.map(\.transaction.fee))
         return .object([
-            "height": .integer(header.height), "header": .string(header.digest.hex), "parent": .string(header.parent.hex),
+            "height": .integer(header.height), "header": .string(header.digest.hex),
+            "parent": .string(header.parent.hex),
             "view": .integer(header.view), "epoch": .integer(header.epoch), "time_ms": .time(header.time),
             "builder": .string(header.proposer.text), "receipts": .integer(header.receiptCount),
             "transactions": .integer(header.transactionCount), "state_root": .string(header.stateRoot.hex),
@@ -151,7 +156,9 @@ extension PeerService {
 
     func history(_ text: String, _ page: ListPage) async throws(NodeFault) -> JSONValue {
         let id = try accountID(text)
-        let entries = try stored { () throws(StorageFault) -> [(key: [UInt8], value: [UInt8])] in try peer.store.all(.history, prefix: id.bytes) }
+        let entries = try stored { () throws(StorageFault) -> [(key: [UInt8], value: [UInt8])] in
+            try peer.store.all(.history, prefix: id.bytes)
+        }
         let cut = try PageCut(page, of: entries.count)
         var shown: [JSONValue] = []
         // Newest first.
@@ -239,18 +246,23 @@ extension PeerService {
 
     func transaction(_ text: String) async throws(NodeFault) -> JSONValue {
         let id = try digest(text, "transaction")
-        if let height = try stored({ () throws(StorageFault) -> [UInt8]? in try peer.store.value(.transactions, id.bytes) }) {
+        if let height = try stored({ () throws(StorageFault) -> [UInt8]? in
+            try peer.store.value(.transactions, id.bytes)
+        }) {
             return Self.json(transaction: id, .batched(Self.number(height.prefix(8))))
         }
         let (isPooled, refusal) = try await read { ($0.isPooled(transaction: id), $0.refusal(ofTransaction: id)) }
         if let refusal { return Self.json(transaction: id, .refused("\(refusal)")) }
-        guard isPooled else { throw NodeFault.missing("there is no transaction \(id.hex) here", code: "transaction_not_found") }
+        guard isPooled else {
+            throw NodeFault.missing("there is no transaction \(id.hex) here", code: "transaction_not_found")
+        }
         return Self.json(transaction: id, .pooled)
     }
 
     func digest(_ text: String, _ what: String) throws(NodeFault) -> Digest {
         guard let digest = Hex.decode(text).flatMap({ Digest($0) }) else {
-            throw NodeFault(.invalid, "the id of a \(what) is 64 hexadecimal digits", param: what, code: "invalid_value")
+            throw NodeFault(
+                .invalid, "the id of a \(what) is 64 hexadecimal digits", param: what, code: "invalid_value")
         }
         return digest
     }
@@ -282,7 +294,8 @@ extension PeerService {
         if let text {
             guard try accountID(text) == handle.account else {
                 throw NodeFault(
-                    .forbidden, "an account takes from the faucet itself: run openledger account faucet at its own peer, or send it some with openledger account transfer",
+                    .forbidden,
+                    "an account takes from the faucet itself: run openledger account faucet at its own peer, or send it some with openledger account transfer",
                     param: "account", code: "not_own_account")
             }
         }

@@ -39,7 +39,8 @@ extension PeerService {
     private func known(_ id: DatanetID) async throws(NodeFault) -> KnownDatanet {
         try await read { node in
             var known = KnownDatanet(
-                manifest: node.datanets.manifest(id), snapshot: node.datanets.snapshot(id), entry: node.datanetEntry(id))
+                manifest: node.datanets.manifest(id), snapshot: node.datanets.snapshot(id), entry: node.datanetEntry(id)
+            )
             known.contributions = node.datanets.contributions(id)
             let announced = node.catalog.all(.contribution).filter { $0.subject == id.digest }
             let roots = Set(announced.map(\.root))
@@ -69,30 +70,36 @@ extension PeerService {
         let known = try await known(id)
         guard let manifest = known.manifest else {
             guard let entry = known.entry else {
-                throw NodeFault.missing("there is no datanet \(id) here or announced by a neighbour", code: "datanet_not_found")
+                throw NodeFault.missing(
+                    "there is no datanet \(id) here or announced by a neighbour", code: "datanet_not_found")
             }
             // Only its announcement is here: what is in it is known after a pull.
             return .object([
                 "id": .string(id.text), "name": .string(entry.name), "summary": .string(""), "tags": .array([]),
-                "license": .null, "access": .null, "owner": .string(entry.owner.text), "snapshot": .string(entry.root.text),
+                "license": .null, "access": .null, "owner": .string(entry.owner.text),
+                "snapshot": .string(entry.root.text),
                 "rows": .null, "bytes": .integer(entry.totalBytes), "contributors": .array([]), "pending": .integer(0),
                 "held": .string("none"), "created_ms": .null,
             ])
         }
         var rows: [AccountID: UInt64] = [:]
-        for (_, contribution) in known.contributions { rows[contribution.contributor, default: 0] &+= contribution.rowCount }
+        for (_, contribution) in known.contributions {
+            rows[contribution.contributor, default: 0] &+= contribution.rowCount
+        }
         let accounts = rows.keys.sorted()
         let shares = PartsPerMillion.shares(of: accounts.map { rows[$0] ?? 0 })
         let isNewest = known.entry.map { $0.root == known.snapshot || $0.revision < manifest.revision } ?? true
         return .object([
             "id": .string(id.text), "name": .string(manifest.name), "summary": .string(manifest.summary),
-            "tags": .strings(manifest.tags), "license": .string(manifest.licence), "access": .string(manifest.policy.rawValue),
+            "tags": .strings(manifest.tags), "license": .string(manifest.licence),
+            "access": .string(manifest.policy.rawValue),
             "owner": .string(manifest.owner.text), "snapshot": .text(known.snapshot?.text),
             "rows": .integer(manifest.rowCount), "bytes": .integer(manifest.byteCount),
             "contributors": .array(
                 zip(accounts, shares).map { account, share in
                     .object([
-                        "account": .string(account.text), "rows": .integer(rows[account] ?? 0), "ppm": .integer(share.value),
+                        "account": .string(account.text), "rows": .integer(rows[account] ?? 0),
+                        "ppm": .integer(share.value),
                     ])
                 }), "pending": .integer(known.waiting.count), "held": .string(isNewest ? "full" : "partial"),
             "created_ms": .null,
@@ -140,17 +147,24 @@ extension PeerService {
         let id = try await datanetID(name)
         let known = try await known(id)
         guard let manifest = known.manifest, let snapshot = known.snapshot else {
-            throw NodeFault(.conflict, "the datanet is not held here; pull it first: openledger datanet pull \(id)", code: "not_held")
+            throw NodeFault(
+                .conflict, "the datanet is not held here; pull it first: openledger datanet pull \(id)",
+                code: "not_held")
         }
         return HeldContent(
             snapshot: snapshot, rowCount: manifest.rowCount,
-            shards: known.contributions.flatMap { item in item.contribution.shards.map { ($0, item.contribution.contributor) } })
+            shards: known.contributions.flatMap { item in
+                item.contribution.shards.map { ($0, item.contribution.contributor) }
+            })
     }
 
     func shard(_ cid: CID) throws(NodeFault) -> Shard {
         guard let bytes = try stored({ () throws(StorageFault) -> [UInt8]? in try peer.store.block(cid) }),
             let shard = try? Shard(decoding: bytes)
-        else { throw NodeFault(.broken, "shard \(cid) is not on this disk as it should be; run: openledger doctor", code: "storage") }
+        else {
+            throw NodeFault(
+                .broken, "shard \(cid) is not on this disk as it should be; run: openledger doctor", code: "storage")
+        }
         return shard
     }
 
@@ -164,7 +178,9 @@ extension PeerService {
                 "state": .string(state), "created_ms": .null, "reason": .null,
             ])
         }
-        let taken = known.contributions.map { line($0.cid, $0.contribution.contributor, .integer($0.contribution.rowCount), "approved") }
+        let taken = known.contributions.map {
+            line($0.cid, $0.contribution.contributor, .integer($0.contribution.rowCount), "approved")
+        }
         let waiting = known.waiting.map { line($0.cid, $0.report.contributor, .integer($0.report.rowCount), "pending") }
         let offered = known.offered.map { line($0.root, $0.owner, .null, "pending") }
         return .object(["contributions": .array(waiting + offered + taken)])
@@ -174,7 +190,9 @@ extension PeerService {
         let id = try await datanetID(name)
         let known = try await known(id)
         guard let cid = try? CID(text: text) else {
-            throw NodeFault(.invalid, "\"\(text.prefix(80))\" is no contribution; its CID looks like bafy…", param: "contribution", code: "invalid_value")
+            throw NodeFault(
+                .invalid, "\"\(text.prefix(80))\" is no contribution; its CID looks like bafy…", param: "contribution",
+                code: "invalid_value")
         }
         guard known.manifest?.owner == handle.account else { throw NodeFault(DatanetFault.notTheOwner) }
         guard let item = known.waiting.first(where: { $0.cid == cid }) else {

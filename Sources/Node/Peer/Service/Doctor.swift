@@ -46,7 +46,9 @@ extension PeerService {
         let message = "\(free >> 20) MiB free"
         let remedy = "make room on the file system of \(peer.home.path), or remove models with openledger model remove"
         if free < Self.diskFaultBytes { return Check(name: "disk", verdict: .fault, message: message, remedy: remedy) }
-        if free < Self.diskWarningBytes { return Check(name: "disk", verdict: .warning, message: message, remedy: remedy) }
+        if free < Self.diskWarningBytes {
+            return Check(name: "disk", verdict: .warning, message: message, remedy: remedy)
+        }
         return Check(name: "disk", verdict: .ok, message: message)
     }
 
@@ -72,8 +74,10 @@ extension PeerService {
             return Check(name: "port", verdict: .ok, message: "listens on port \(port), and others have come in by it")
         }
         return Check(
-            name: "port", verdict: isLocalNetwork ? .ok : .warning, message: "listens on port \(port); nobody has come in by it yet",
-            remedy: isLocalNetwork ? nil : "if others cannot reach you, let TCP port \(port) through firewall and router")
+            name: "port", verdict: isLocalNetwork ? .ok : .warning,
+            message: "listens on port \(port); nobody has come in by it yet",
+            remedy: isLocalNetwork
+                ? nil : "if others cannot reach you, let TCP port \(port) through firewall and router")
     }
 
     private func file(_ name: String, _ path: String) -> Check {
@@ -81,10 +85,12 @@ extension PeerService {
         guard stat(path, &status) == 0 else {
             return Check(
                 name: name, verdict: .fault, message: "\(path) is not there",
-                remedy: name == "key" ? "restore it with openledger key restore FILE" : "start the peer again: it makes one")
+                remedy: name == "key"
+                    ? "restore it with openledger key restore FILE" : "start the peer again: it makes one")
         }
         guard status.st_mode & 0o077 == 0 else {
-            return Check(name: name, verdict: .fault, message: "other users can read \(path)", remedy: "chmod 600 \(path)")
+            return Check(
+                name: name, verdict: .fault, message: "other users can read \(path)", remedy: "chmod 600 \(path)")
         }
         return Check(name: name, verdict: .ok, message: "\(path) is yours alone")
     }
@@ -93,20 +99,26 @@ extension PeerService {
         let store = peer.store.store
         // A walk over the whole file: not on a thread that others wait for.
         let result: Result<Int, StorageFault> = await Task.detached {
-            do throws(StorageFault) { return Result<Int, StorageFault>.success(try store.check()) } catch { return .failure(error) }
+            do throws(StorageFault) { return Result<Int, StorageFault>.success(try store.check()) } catch {
+                return .failure(error)
+            }
         }.value
         switch result {
-        case .success(let pages): return Check(name: "store", verdict: .ok, message: "\(pages) pages read, none damaged")
+        case .success(let pages):
+            return Check(name: "store", verdict: .ok, message: "\(pages) pages read, none damaged")
         case .failure(let fault):
             return Check(
                 name: "store", verdict: .fault, message: "\(fault)",
-                remedy: "stop the peer, keep a copy of \(peer.home.path), and begin with a new home and your key's backup")
+                remedy:
+                    "stop the peer, keep a copy of \(peer.home.path), and begin with a new home and your key's backup")
         }
     }
 
     private func peersCheck(_ standing: Standing) -> Check {
         let count = standing.connected
-        if count > 0 { return Check(name: "peers", verdict: .ok, message: count == 1 ? "1 connected" : "\(count) connected") }
+        if count > 0 {
+            return Check(name: "peers", verdict: .ok, message: count == 1 ? "1 connected" : "\(count) connected")
+        }
         if peer.settings.list("bootstrap").isEmpty {
             return Check(
                 name: "peers", verdict: .ok, message: "none, and none is configured: a network of this peer's own",
@@ -114,14 +126,18 @@ extension PeerService {
         }
         return Check(
             name: "peers", verdict: .fault, message: "none of the boot peers answers",
-            remedy: "check bootstrap in config.toml and the way there: \(peer.settings.list("bootstrap").joined(separator: ", "))")
+            remedy:
+                "check bootstrap in config.toml and the way there: \(peer.settings.list("bootstrap").joined(separator: ", "))"
+        )
     }
 
     private func chain(_ standing: Standing) -> Check {
         switch state(standing) {
         case .ready: Check(name: "chain", verdict: .ok, message: "batch \(standing.height) is final")
         case .waiting:
-            Check(name: "chain", verdict: .warning, message: "batch \(standing.height); nobody to hear of newer ones from", remedy: "see peers")
+            Check(
+                name: "chain", verdict: .warning,
+                message: "batch \(standing.height); nobody to hear of newer ones from", remedy: "see peers")
         case .halted:
             Check(
                 name: "chain", verdict: .fault, message: "no quorum since batch \(standing.height)",

@@ -11,7 +11,9 @@ extension PeerService {
 
     package func events() async throws(NodeFault) -> any AsyncSequence<Gateway.NodeEvent, any Error> & Sendable {
         let notices = handle.notices()
-        return AsyncThrowingStream<Gateway.NodeEvent, any Error>(bufferingPolicy: .bufferingOldest(Self.eventsBehindMax)) {
+        return AsyncThrowingStream<Gateway.NodeEvent, any Error>(
+            bufferingPolicy: .bufferingOldest(Self.eventsBehindMax)
+        ) {
             [self] continuation in
             let task = Task { [self] in
                 if let status = try? await status() { continuation.yield(Gateway.NodeEvent(.status, status)) }
@@ -31,7 +33,9 @@ extension PeerService {
         case .connected(let id):
             let note = (try? await connections())?.first { $0.peer == id }
             guard let note else { return [] }
-            return [Gateway.NodeEvent(.peer, Self.json(note, serves: []).adding([JSONMember("connected", .bool(true))]))]
+            return [
+                Gateway.NodeEvent(.peer, Self.json(note, serves: []).adding([JSONMember("connected", .bool(true))]))
+            ]
                 + (await statusEvent())
         case .disconnected(let id):
             let gone = JSONValue.object(["peer": .string(id.text), "connected": .bool(false)])
@@ -45,14 +49,16 @@ extension PeerService {
                 let json = try? await json(found, names)
             else { return [] }
             return [Gateway.NodeEvent(.receipt, json)]
-        case .transaction(let id, let state): return [Gateway.NodeEvent(.transaction, Self.json(transaction: id, state))]
+        case .transaction(let id, let state):
+            return [Gateway.NodeEvent(.transaction, Self.json(transaction: id, state))]
         case .contributionWaits(let datanet, let cid, let report):
             return [
                 Gateway.NodeEvent(
                     .contribution,
                     .object([
                         "contribution": .string(cid.text), "contributor": .string(report.contributor.text),
-                        "rows": .integer(report.rowCount), "state": .string("pending"), "created_ms": .null, "reason": .null,
+                        "rows": .integer(report.rowCount), "state": .string("pending"), "created_ms": .null,
+                        "reason": .null,
                         "datanet": .string(datanet.text), "duplicates": .integer(report.duplicates),
                     ]))
             ]

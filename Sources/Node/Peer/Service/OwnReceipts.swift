@@ -26,7 +26,8 @@ final class OwnReceipts: Sendable {
             scan = current.continued(after: page)
         }
         let byID = Dictionary(
-            keys.compactMap { key in Digest(key.dropFirst(Self.timeBytes)).map { ($0, key) } }, uniquingKeysWith: { $1 })
+            keys.compactMap { key in Digest(key.dropFirst(Self.timeBytes)).map { ($0, key) } }, uniquingKeysWith: { $1 }
+        )
         index.withLock { $0 = (keys, byID) }
         return keys
     }

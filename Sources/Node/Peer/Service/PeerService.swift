@@ -5,8 +5,8 @@
 //                        ├──▶ store: batches, receipts, history, blocks
 //                        └──▶ shelf, engine: models, free answers
 
-package import Gateway
 import Foundation
+package import Gateway
 import Ledger
 import NodeCore
 package import Primitives

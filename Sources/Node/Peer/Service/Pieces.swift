@@ -15,7 +15,9 @@ struct PageCut {
         var start = 0
         if let cursor = page.cursor {
             guard let place = Int(cursor), place >= 0 else {
-                throw NodeFault(.invalid, "cursor is not one that an answer gave as \"next\"", param: "cursor", code: "invalid_cursor")
+                throw NodeFault(
+                    .invalid, "cursor is not one that an answer gave as \"next\"", param: "cursor",
+                    code: "invalid_cursor")
             }
             start = min(place, count)
         }
@@ -85,13 +87,17 @@ extension NodeFault {
         case .exchange(let fault): self.init(fault)
         case .transaction(let fault): self.init(fault)
         case .poolFull:
-            self.init(.busy, "too many transactions wait for a batch; try again soon", code: "pool_full", retryAfterSeconds: 5)
+            self.init(
+                .busy, "too many transactions wait for a batch; try again soon", code: "pool_full", retryAfterSeconds: 5
+            )
         case .notConnected(let peer):
             self.init(
-                .unavailable, "\(peer) is not connected; connect with: openledger peers add ADDRESS", code: "not_connected",
+                .unavailable, "\(peer) is not connected; connect with: openledger peers add ADDRESS",
+                code: "not_connected",
                 retryAfterSeconds: 5)
         case .notReady(let reason): self.init(.unavailable, reason, code: "not_ready", retryAfterSeconds: 5)
-        case .content(let reason): self.init(.unavailable, "the content did not come: \(reason)", code: "content", retryAfterSeconds: 10)
+        case .content(let reason):
+            self.init(.unavailable, "the content did not come: \(reason)", code: "content", retryAfterSeconds: 10)
         case .datanet(let fault): self.init(fault)
         case .tooMany(let what, let max):
             self.init(.busy, "\(max) \(what) run already; try again soon", code: "too_many", retryAfterSeconds: 5)
@@ -106,12 +112,17 @@ extension NodeFault {
             self.init(kind, "the server refused: \(message)", code: code, retryAfterSeconds: kind == .invalid ? nil : 5)
         case .tooExpensive(let cost, let max):
             self.init(
-                .invalid, "the answer costs \(cost.text) OPEN, more than max_price \(max.text); allow more or ask for fewer tokens",
+                .invalid,
+                "the answer costs \(cost.text) OPEN, more than max_price \(max.text); allow more or ask for fewer tokens",
                 param: "max_price", code: "too_expensive")
         case .vanished:
-            self.init(.unavailable, "the server went away; ask again, another may answer", code: "server_vanished", retryAfterSeconds: 1)
+            self.init(
+                .unavailable, "the server went away; ask again, another may answer", code: "server_vanished",
+                retryAfterSeconds: 1)
         default:
-            self.init(.unavailable, "the server broke the protocol, nothing more is paid to it: \(fault)", code: "server_fault", retryAfterSeconds: 1)
+            self.init(
+                .unavailable, "the server broke the protocol, nothing more is paid to it: \(fault)",
+                code: "server_fault", retryAfterSeconds: 1)
         }
     }
 
@@ -119,14 +130,17 @@ extension NodeFault {
         switch fault {
         case .insufficientBalance:
             self.init(
-                .balance, "your free balance does not cover it; on a test network take some with: openledger account faucet",
+                .balance,
+                "your free balance does not cover it; on a test network take some with: openledger account faucet",
                 code: "insufficient_balance")
         case .insufficientStake(let minimum):
             self.init(.balance, "the stake is below the minimum of \(minimum.text) OPEN", code: "insufficient_stake")
         case .faucetTaken:
             self.init(.busy, "this account has taken from the faucet; it gives once an account", code: "faucet_taken")
         case .faucetBusy:
-            self.init(.busy, "the faucet has given enough in this batch; try again soon", code: "faucet_busy", retryAfterSeconds: 5)
+            self.init(
+                .busy, "the faucet has given enough in this batch; try again soon", code: "faucet_busy",
+                retryAfterSeconds: 5)
         case .noFaucet: self.init(.forbidden, "this network has no faucet", code: "no_faucet")
         case .nothingToClaim: self.init(.conflict, "nothing has finished unbonding yet", code: "nothing_to_claim")
         case .zeroAmount: self.init(.invalid, "the amount must be above 0", param: "amount", code: "out_of_range")
@@ -138,18 +152,23 @@ extension NodeFault {
         switch fault {
         case .notTheOwner: self.init(.forbidden, "only the datanet's owner decides this", code: "not_the_owner")
         case .unknownDatanet(let id):
-            self.init(.missing, "the datanet \(id) is not held here; pull it first: openledger datanet pull \(id)", code: "not_held")
+            self.init(
+                .missing, "the datanet \(id) is not held here; pull it first: openledger datanet pull \(id)",
+                code: "not_held")
         case .nothingNew: self.init(.conflict, "every row is in the datanet already", code: "nothing_new")
         case .alreadyThere: self.init(.conflict, "there is one like it already", code: "exists")
         case .privateIsReserved:
-            self.init(.unsupported, "private datanets are not built in this version; use open or approval", param: "access", code: "not_built")
+            self.init(
+                .unsupported, "private datanets are not built in this version; use open or approval", param: "access",
+                code: "not_built")
         case .invalid(let field, let reason):
             let param = field == "licence" ? "license" : field
             self.init(.invalid, "\(param) \(reason)", param: param, code: "invalid_value")
         case .tooLarge(let what, let count, let limit):
             self.init(.tooLarge, "\(count) \(what), the limit is \(limit); split the file", code: "too_large")
         case .full(let what, let limit): self.init(.busy, "\(what) is full (\(limit))", code: "full")
-        case .unavailable(let cid): self.init(.missing, "\(cid) waits for no decision here, or nobody has it", code: "unavailable")
+        case .unavailable(let cid):
+            self.init(.missing, "\(cid) waits for no decision here, or nobody has it", code: "unavailable")
         default: self.init(.unverified, "the datanet's content fails its checks: \(fault)", code: "unverified")
         }
     }

@@ -27,7 +27,8 @@ extension PeerService {
         for offset in cut.range {
             // Newest first.
             let key = keys[keys.count - 1 - offset]
-            guard let own = try stored({ () throws(StorageFault) -> OwnReceipt? in try self.own.receipt(at: key) }) else { continue }
+            guard let own = try stored({ () throws(StorageFault) -> OwnReceipt? in try self.own.receipt(at: key) })
+            else { continue }
             let found = FoundReceipt(signed: own.signed, own: own, place: try place(of: own.signed.id))
             shown.append(try await json(found, names))
         }
@@ -36,7 +37,9 @@ extension PeerService {
 
     /// Height and index in the batch that holds it.
     func place(of id: Digest) throws(NodeFault) -> (height: UInt64, index: Int)? {
-        guard let value = try stored({ () throws(StorageFault) -> [UInt8]? in try peer.store.value(.receipts, id.bytes) }) else { return nil }
+        guard
+            let value = try stored({ () throws(StorageFault) -> [UInt8]? in try peer.store.value(.receipts, id.bytes) })
+        else { return nil }
         return (Self.number(value.prefix(8)), Int(clamping: Self.number(value.dropFirst(8))))
     }
 
@@ -56,7 +59,9 @@ extension PeerService {
             code: "receipt_not_found")
     }
 
-    private func state(_ found: FoundReceipt) async throws(NodeFault) -> (name: String, batch: JSONValue, refusal: JSONValue) {
+    private func state(_ found: FoundReceipt) async throws(NodeFault) -> (
+        name: String, batch: JSONValue, refusal: JSONValue
+    ) {
         if let place = found.place { return ("batched", .integer(place.height), .null) }
         let id = found.signed.id
         let (isPooled, refusal) = try await read { ($0.isPooled(receipt: id), $0.refusal(ofReceipt: id)) }
@@ -77,7 +82,8 @@ extension PeerService {
             "role": .string(found.own?.role.rawValue ?? "none"), "payer": .string(receipt.payer.text),
             "server": .string(receipt.server.text), "model": .string(model), "datanet": .text(datanet),
             "prompt_tokens": .integer(receipt.promptTokens), "completion_tokens": .integer(receipt.answerTokens),
-            "cost": .amount(receipt.amount), "state": .string(state.name), "batch": state.batch, "refusal": state.refusal,
+            "cost": .amount(receipt.amount), "state": .string(state.name), "batch": state.batch,
+            "refusal": state.refusal,
         ])
     }
 
@@ -131,14 +137,17 @@ extension PeerService {
                 .conflict, "no batch holds this receipt yet; ask again in a few seconds", code: "not_batched",
                 retryAfterSeconds: 2)
         }
-        let handovers = try stored { () throws(StorageFault) -> [Handover] in try epochs.handovers(to: batch.header.epoch) }
+        let handovers = try stored { () throws(StorageFault) -> [Handover] in
+            try epochs.handovers(to: batch.header.epoch)
+        }
         let index = batch.batch.contents.receipts.firstIndex { $0.id == found.signed.id }
         guard let index, UInt64(handovers.count) == batch.header.epoch,
             let bundle = ReceiptBundle(
                 receipt: index, of: batch, committee: peer.genesis.committee, handovers: handovers)
         else {
             throw NodeFault(
-                .unavailable, "this peer does not have the hand-overs from the genesis to epoch \(batch.header.epoch); ask a full peer",
+                .unavailable,
+                "this peer does not have the hand-overs from the genesis to epoch \(batch.header.epoch); ask a full peer",
                 code: "no_handovers", retryAfterSeconds: 60)
         }
         return bundle

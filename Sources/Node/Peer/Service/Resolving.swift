@@ -86,9 +86,12 @@ extension PeerService {
     func asset(_ kind: FolderKind, _ text: String, param: String? = nil) async throws(NodeFault) -> KnownAsset {
         let known = try await assets(kind)
         // An id that only an advert or a neighbour knows can still be fetched.
-        if let asset = known.first(where: { $0.cid.text == text }) ?? known.first(where: { $0.name == text }) { return asset }
+        if let asset = known.first(where: { $0.cid.text == text }) ?? known.first(where: { $0.name == text }) {
+            return asset
+        }
         throw NodeFault(
-            .missing, "there is no \(kind.rawValue) \"\(text.prefix(128))\" here or announced by a neighbour; openledger \(kind.rawValue) list shows them",
+            .missing,
+            "there is no \(kind.rawValue) \"\(text.prefix(128))\" here or announced by a neighbour; openledger \(kind.rawValue) list shows them",
             param: param, code: "\(kind.rawValue)_not_found")
     }
 
@@ -101,15 +104,18 @@ extension PeerService {
         if base.isEmpty {
             guard let first = models.first(where: { $0.name == Starter.name }) ?? models.first else {
                 throw NodeFault(
-                    .missing, "no model is here or announced; import one with openledger model import, or connect to a peer that serves one",
+                    .missing,
+                    "no model is here or announced; import one with openledger model import, or connect to a peer that serves one",
                     param: "model", code: "model_not_found")
             }
             model = first
         } else {
-            guard let found = models.first(where: { $0.cid.text == base }) ?? models.first(where: { $0.name == base }) else {
+            guard let found = models.first(where: { $0.cid.text == base }) ?? models.first(where: { $0.name == base })
+            else {
                 let names = models.prefix(8).map(\.name).joined(separator: ", ")
                 throw NodeFault(
-                    .missing, "there is no model \"\(base.prefix(128))\"; there \(names.isEmpty ? "is none here or announced" : "are \(names)")",
+                    .missing,
+                    "there is no model \"\(base.prefix(128))\"; there \(names.isEmpty ? "is none here or announced" : "are \(names)")",
                     param: "model", code: "model_not_found")
             }
             model = found
@@ -123,7 +129,8 @@ extension PeerService {
         let fitting = adapters.first { $0.bases.contains(model.cid) } ?? adapters.first { $0.bases.isEmpty }
         guard let adapter = fitting else {
             throw NodeFault(
-                .missing, "there is no adapter \"\(parts[1].prefix(128))\" of \(model.name) here or announced by a neighbour",
+                .missing,
+                "there is no adapter \"\(parts[1].prefix(128))\" of \(model.name) here or announced by a neighbour",
                 param: "model", code: "adapter_not_found")
         }
         return ModelChoice(model: model, adapter: adapter)
@@ -137,7 +144,9 @@ extension PeerService {
         let id = DatanetID(text: text)
         let found = try await read { node -> DatanetID? in
             let entries = node.catalog.all(.datanet)
-            if let id, node.datanets.manifest(id) != nil || entries.contains(where: { $0.subject == id.digest }) { return id }
+            if let id, node.datanets.manifest(id) != nil || entries.contains(where: { $0.subject == id.digest }) {
+                return id
+            }
             if let held = node.datanets.id(named: text) { return held }
             if let cid {
                 if let held = node.datanets.ids.first(where: { node.datanets.snapshot($0) == cid }) { return held }
@@ -147,7 +156,8 @@ extension PeerService {
         }
         guard let found else {
             throw NodeFault(
-                .missing, "there is no datanet \"\(text.prefix(128))\" here or announced by a neighbour; openledger datanet list shows them",
+                .missing,
+                "there is no datanet \"\(text.prefix(128))\" here or announced by a neighbour; openledger datanet list shows them",
                 param: param, code: "datanet_not_found")
         }
         return found

@@ -60,7 +60,9 @@ extension PeerService {
             }
         }
         guard !isTaken else {
-            throw NodeFault(.conflict, "you have a datanet \"\(name)\" already; take another name", param: "name", code: "name_taken")
+            throw NodeFault(
+                .conflict, "you have a datanet \"\(name)\" already; take another name", param: "name",
+                code: "name_taken")
         }
         let answer = await handle.perform(
             .datanet(
@@ -128,7 +130,9 @@ extension PeerService {
         }
     }
 
-    func pullDatanet(_ name: String, _ from: String?) async throws(NodeFault) -> AsyncThrowingStream<JSONValue, any Error> {
+    func pullDatanet(_ name: String, _ from: String?) async throws(NodeFault) -> AsyncThrowingStream<
+        JSONValue, any Error
+    > {
         let id = try await datanetID(name)
         if let from {
             let wanted = try peerID(from)

@@ -71,8 +71,10 @@ extension PeerService {
         let created = peer.genesis.time.milliseconds / 1000
         func card(_ id: String, _ asset: KnownAsset, parent: KnownAsset?) -> ModelCard {
             ModelCard(
-                id: id, createdSeconds: created, owner: parent == nil ? "openledger" : asset.owner?.text ?? "openledger",
-                parent: parent?.name, root: asset.cid.text, contextLength: (parent ?? asset).shelved?.contextLength ?? 0,
+                id: id, createdSeconds: created,
+                owner: parent == nil ? "openledger" : asset.owner?.text ?? "openledger",
+                parent: parent?.name, root: asset.cid.text,
+                contextLength: (parent ?? asset).shelved?.contextLength ?? 0,
                 isLocal: asset.shelved != nil && (parent == nil || parent?.shelved != nil))
         }
         var cards: [ModelCard] = []
@@ -89,30 +91,39 @@ extension PeerService {
     // MARK: changes
 
     private func checkName(_ name: String) throws(NodeFault) {
-        let isGood = (1...FolderManifest.nameBytesMax).contains(name.utf8.count) && !name.contains { ":@/ ".contains($0) || $0.isNewline }
+        let isGood =
+            (1...FolderManifest.nameBytesMax).contains(name.utf8.count)
+            && !name.contains { ":@/ ".contains($0) || $0.isNewline }
         guard isGood else {
             throw NodeFault(
-                .invalid, "a name has 1 to \(FolderManifest.nameBytesMax) bytes without spaces, \":\", \"@\" and \"/\"", param: "name",
+                .invalid, "a name has 1 to \(FolderManifest.nameBytesMax) bytes without spaces, \":\", \"@\" and \"/\"",
+                param: "name",
                 code: "invalid_value")
         }
     }
 
-    func importModel(_ path: String, _ name: String, _ precision: String?) throws(NodeFault) -> AsyncThrowingStream<JSONValue, any Error> {
+    func importModel(_ path: String, _ name: String, _ precision: String?) throws(NodeFault) -> AsyncThrowingStream<
+        JSONValue, any Error
+    > {
         try checkName(name)
         if let precision, precision != peer.settings.text("precision") {
             throw NodeFault(
-                .invalid, "this peer serves every model in \(peer.settings.text("precision")); set precision = \"\(precision.prefix(16))\" in config.toml to change it",
+                .invalid,
+                "this peer serves every model in \(peer.settings.text("precision")); set precision = \"\(precision.prefix(16))\" in config.toml to change it",
                 param: "precision", code: "unsupported_value")
         }
         return importing(path, .model, name, base: nil)
     }
 
-    func importAdapter(_ path: String, _ name: String, _ model: String) async throws(NodeFault) -> AsyncThrowingStream<JSONValue, any Error> {
+    func importAdapter(_ path: String, _ name: String, _ model: String) async throws(NodeFault) -> AsyncThrowingStream<
+        JSONValue, any Error
+    > {
         try checkName(name)
         let base = try await asset(.model, model, param: "model")
         guard base.shelved != nil else {
             throw NodeFault(
-                .conflict, "the model \(base.name) is not held here; pull it first: openledger model pull \(base.name)", param: "model",
+                .conflict, "the model \(base.name) is not held here; pull it first: openledger model pull \(base.name)",
+                param: "model",
                 code: "not_held")
         }
         return importing(path, .adapter, name, base: base.cid)
@@ -137,9 +148,10 @@ extension PeerService {
     /// The owner's share of fees goes to whoever the chain has for owner; a peer without OPEN does it later, or never.
     private func register(_ cid: CID, _ kind: FolderKind) async {
         let asset: AssetKind = kind == .model ? .model : .adapter
-        let mayRegister = (try? await handle.read { node in
-            node.registeredOwner(cid, asset) == nil && node.accountState(node.account).free > .zero
-        }) ?? false
+        let mayRegister =
+            (try? await handle.read { node in
+                node.registeredOwner(cid, asset) == nil && node.accountState(node.account).free > .zero
+            }) ?? false
         if mayRegister { _ = await handle.perform(.transact(.registerAsset(cid, kind: asset), wait: false)) }
     }
 
@@ -156,7 +168,9 @@ extension PeerService {
     ) async throws(NodeFault) -> Value {
         let shelf = peer.shelf
         let result: Result<Value, ShelfFault> = await Task.detached {
-            do throws(ShelfFault) { return Result<Value, ShelfFault>.success(try body(shelf)) } catch { return .failure(error) }
+            do throws(ShelfFault) { return Result<Value, ShelfFault>.success(try body(shelf)) } catch {
+                return .failure(error)
+            }
         }.value
         switch result {
         case .success(let value): return value
@@ -189,7 +203,9 @@ extension PeerService {
         return .object(["name": .string(known.name), "removed": .bool(true)])
     }
 
-    func pull(_ kind: FolderKind, _ name: String, _ from: String?) async throws(NodeFault) -> AsyncThrowingStream<JSONValue, any Error> {
+    func pull(_ kind: FolderKind, _ name: String, _ from: String?) async throws(NodeFault) -> AsyncThrowingStream<
+        JSONValue, any Error
+    > {
         let known = try await asset(kind, name)
         var provider: PeerID?
         if let from {

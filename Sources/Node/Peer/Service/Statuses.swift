@@ -65,7 +65,8 @@ extension PeerService {
         case .ready:
             return "Ready: \(peers(standing.connected)), batch \(standing.height) certified \(Self.ago(age))."
         case .waiting:
-            return "Waiting: none of the boot peers answers (\(peer.settings.list("bootstrap").joined(separator: ", ")))."
+            return
+                "Waiting: none of the boot peers answers (\(peer.settings.list("bootstrap").joined(separator: ", ")))."
         case .halted: return "Halted: the committee has no quorum since batch \(standing.height), \(Self.ago(age))."
         case .draining: return "Draining: what is under way is finished, then the peer ends."
         }
@@ -100,7 +101,8 @@ extension PeerService {
 
     /// A network of this peer alone.
     var isLocalNetwork: Bool {
-        peer.genesis.committee.members.count == 1 && peer.genesis.committee.index(of: handle.account) != nil && !hasBootPeers
+        peer.genesis.committee.members.count == 1 && peer.genesis.committee.index(of: handle.account) != nil
+            && !hasBootPeers
     }
 
     func identity() async throws(NodeFault) -> JSONValue {
@@ -152,7 +154,9 @@ extension PeerService {
                     peer.settings.text("serve") == "true" ? shelf.filter { $0.kind == .model }.map(\.name) : []),
                 "running": .integer(peer.inference.load.running), "queued": .integer(peer.inference.load.queued),
             ]),
-            "storage": .object(["used_bytes": .integer(used), "free_bytes": .integer(Self.freeBytes(at: peer.home.path) ?? 0)]),
+            "storage": .object([
+                "used_bytes": .integer(used), "free_bytes": .integer(Self.freeBytes(at: peer.home.path) ?? 0),
+            ]),
         ])
     }
 
@@ -193,7 +197,9 @@ extension PeerService {
 
     func peerID(_ text: String, param: String = "peer") throws(NodeFault) -> PeerID {
         guard let id = PeerID(text: text) else {
-            throw NodeFault(.invalid, "\"\(text.prefix(80))\" is no peer; one looks like 12D3Koo…", param: param, code: "invalid_value")
+            throw NodeFault(
+                .invalid, "\"\(text.prefix(80))\" is no peer; one looks like 12D3Koo…", param: param,
+                code: "invalid_value")
         }
         return id
     }
@@ -206,17 +212,23 @@ extension PeerService {
                 param: "address", code: "invalid_value")
         }
         guard let wanted = address.peer else {
-            throw NodeFault(.invalid, "the address does not end with the peer: /p2p/12D3Koo…", param: "address", code: "invalid_value")
+            throw NodeFault(
+                .invalid, "the address does not end with the peer: /p2p/12D3Koo…", param: "address",
+                code: "invalid_value")
         }
         guard wanted != handle.peer else {
             throw NodeFault(.invalid, "this is the peer's own address", param: "address", code: "own_address")
         }
         _ = await handle.perform(.dial(address))
         for _ in 0..<Self.connectTries {
-            if let note = try await connections().first(where: { $0.peer == wanted }) { return Self.json(note, serves: []) }
+            if let note = try await connections().first(where: { $0.peer == wanted }) {
+                return Self.json(note, serves: [])
+            }
             do { try await Task.sleep(for: .milliseconds(100)) } catch { throw Self.stopping }
         }
-        throw NodeFault(.timeout, "\(address.text) does not answer; is the peer up and the port open?", param: "address", code: "no_answer", retryAfterSeconds: 10)
+        throw NodeFault(
+            .timeout, "\(address.text) does not answer; is the peer up and the port open?", param: "address",
+            code: "no_answer", retryAfterSeconds: 10)
     }
 
     /// Tenths of a second.
@@ -253,11 +265,14 @@ extension PeerService {
     func lightSync(_ checkpoint: String?) async throws(NodeFault) -> JSONValue {
         if let checkpoint {
             guard let digest = Hex.decode(checkpoint).flatMap({ Digest($0) }) else {
-                throw NodeFault(.invalid, "a checkpoint is the 64 hexadecimal digits of a header", param: "checkpoint", code: "invalid_value")
+                throw NodeFault(
+                    .invalid, "a checkpoint is the 64 hexadecimal digits of a header", param: "checkpoint",
+                    code: "invalid_value")
             }
             guard try await isOnChain(digest) else {
                 throw NodeFault(
-                    .unverified, "this header is not on the chain that this peer follows; it may be of another network, or newer than what is here",
+                    .unverified,
+                    "this header is not on the chain that this peer follows; it may be of another network, or newer than what is here",
                     param: "checkpoint", code: "unknown_checkpoint")
             }
         }

@@ -1,0 +1,118 @@
+// The home: one folder that is the peer. Its key, its token, its configuration and its store; nothing outside it.
+
+import Foundation
+package import Ledger
+package import Primitives
+
+package enum HomeFault: Error, Sendable, CustomStringConvertible {
+    case cannotMake(path: String, reason: String)
+    case key(path: String, reason: String)
+    case genesis(String)
+    case exists(path: String)
+    case backup(String)
+
+    package var description: String {
+        switch self {
+        case .cannotMake(let path, let reason): "\(path) cannot be made: \(reason)"
+        case .key(let path, let reason): "the key file \(path): \(reason)"
+        case .genesis(let reason): reason
+        case .exists(let path): "\(path) exists and is never overwritten"
+        case .backup(let reason): reason
+        }
+    }
+}
+
+package struct Home: Sendable {
+    package let path: String
+
+    package var keyPath: String { "\(path)/node.key" }
+    package var tokenPath: String { "\(path)/token" }
+    package var configurationPath: String { "\(path)/config.toml" }
+    package var socketPath: String { "\(path)/api.sock" }
+    package var genesisPath: String { "\(path)/genesis.cbor" }
+    package var storePath: String { path }
+
+    /// Opens the folder, or makes it with mode 0700.
+    package init(path: String) throws(HomeFault) {
+        self.path = path
+        do {
+            try FileManager.default.createDirectory(
+                atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw .cannotMake(path: path, reason: error.localizedDescription)
+        }
+    }
+
+    package var hasKey: Bool { FileManager.default.fileExists(atPath: keyPath) }
+
+    /// The key of this home; drawn from the system's randomness where there is none yet.
+    package func signingKey() throws(HomeFault) -> SigningKey {
+        if hasKey { return try readKey() }
+        let key = try Self.drawnKey()
+        try write(key)
+        return key
+    }
+
+    package static func drawnKey() throws(HomeFault) -> SigningKey {
+        do { return try SigningKey(seed: randomBytes(32)) } catch { throw .key(path: "", reason: "\(error)") }
+    }
+
+    /// Writes a key into a home that has none.
+    package func write(_ key: SigningKey) throws(HomeFault) {
+        try Self.writeNew(Array((Hex.encode(key.seed) + "\n").utf8), to: keyPath)
+    }
+
+    private func readKey() throws(HomeFault) -> SigningKey {
+        var status = stat()
+        guard stat(keyPath, &status) == 0 else { throw .key(path: keyPath, reason: "it cannot be read") }
+        guard status.st_mode & 0o077 == 0 else {
+            throw .key(path: keyPath, reason: "other users can read it; run: chmod 600 \(keyPath)")
+        }
+        guard let data = FileManager.default.contents(atPath: keyPath),
+            let seed = Hex.decode(String(decoding: data.prefix { $0 > 32 }, as: UTF8.self)),
+            let key = try? SigningKey(seed: seed)
+        else {
+            throw .key(path: keyPath, reason: "it does not hold a key; restore one with: openledger key restore FILE")
+        }
+        return key
+    }
+
+    /// Creates a file of mode 0600 that must not exist, synced before this returns.
+    package static func writeNew(_ bytes: [UInt8], to path: String) throws(HomeFault) {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            if errno == EEXIST { throw .exists(path: path) }
+            throw .cannotMake(path: path, reason: String(cString: strerror(errno)))
+        }
+        defer { close(descriptor) }
+        guard Foundation.write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0 else {
+            let reason = String(cString: strerror(errno))
+            unlink(path)
+            throw .cannotMake(path: path, reason: reason)
+        }
+    }
+
+    package static func randomBytes(_ count: Int) -> [UInt8] {
+        var system = SystemRandomNumberGenerator()
+        return (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &system) }
+    }
+
+    // MARK: Genesis
+
+    /// The genesis that this home lives by; nil on a fresh home.
+    package func genesis() throws(HomeFault) -> Genesis? {
+        guard let data = FileManager.default.contents(atPath: genesisPath) else { return nil }
+        do { return try Genesis(decoding: Array(data)) } catch {
+            throw .genesis("\(genesisPath) is damaged: \(error)")
+        }
+    }
+
+    package static func readGenesis(_ path: String) throws(HomeFault) -> Genesis {
+        guard let data = FileManager.default.contents(atPath: path) else { throw .genesis("\(path) cannot be read") }
+        do { return try Genesis(decoding: Array(data)) } catch { throw .genesis("\(path) is no genesis: \(error)") }
+    }
+
+    package func keep(_ genesis: Genesis) throws(HomeFault) {
+        try Self.writeNew(genesis.encoded(), to: genesisPath)
+    }
+}
