@@ -62,8 +62,10 @@ extension SimulatedWorld {
         let other = pipe.other(than: index)
         checker.sent(bytes, from: index, on: id, pipe)
         var messages = [bytes]
-        if homes[index].isByzantine, !isHealing || pipe.protocolName != NodeProtocol.infer {
-            messages = liar?.twist(bytes, pipe, to: other) ?? messages
+        if homes[index].isByzantine {
+            // In the end it is a member that says nothing: the others must do without it.
+            if isHealing, pipe.protocolName == NodeProtocol.consensus { return }
+            if !isHealing { messages = liar?.twist(bytes, pipe, to: other) ?? messages }
         }
         let isRepeatable =
             pipe.protocolName == NodeProtocol.consensus || NodeProtocol.gossip.contains(pipe.protocolName)

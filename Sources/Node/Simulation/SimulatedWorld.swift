@@ -79,7 +79,8 @@ final class SimulatedWorld {
         self.planted = planted
         random = SeededRandom(seed: options.seed)
         groups = Array(repeating: 0, count: options.peers)
-        let plan = try NetworkPlan(peers: options.peers, random: &random)
+        let plan = try NetworkPlan(
+            peers: options.peers, isSafe: !options.faults.contains(.byzantine), random: &random)
         genesis = plan.genesis
         checker = Checker(genesis: plan.genesis, exposureCap: plan.genesis.parameters.exposureCap)
         for index in 0..<options.peers {
@@ -103,8 +104,8 @@ final class SimulatedWorld {
 
     func run() -> SimulationReport {
         for index in homes.indices { start(index) }
-        queue.push(.work, at: now + .milliseconds(1500))
-        if !options.faults.isEmpty { queue.push(.harm, at: now + .milliseconds(2000)) }
+        queue.push(.work, at: now + .milliseconds(300))
+        if !options.faults.isEmpty { queue.push(.harm, at: now + .milliseconds(700)) }
         var faultyEvents = 0
         while faultyEvents < options.steps, now < Instant.start + Self.faultyMax, checker.violations.isEmpty {
             guard step() else { break }
