@@ -80,8 +80,13 @@ extension Node {
         }
     }
 
-    mutating func tellWork() {
-        drive(.workAvailable(!chain.receipts.isEmpty || !chain.transactions.isEmpty))
+    mutating func tellWork() { drive(.workAvailable(hasWork)) }
+
+    /// Whether a batch could take something: a transaction whose turn has not come, for want of one before it, is no work.
+    package var hasWork: Bool {
+        guard chain.receipts.isEmpty else { return true }
+        var pool = chain.transactions
+        return !pool.select(countMax: 1, bytesMax: LedgerLimits.batchBytesMax) { chain.account($0).nonce }.isEmpty
     }
 
     // MARK: Execution
@@ -138,7 +143,8 @@ extension Node {
             for (id, fault) in transactions { quarantine(transaction: id, fault) }
             if let batch, let transition { chain.remember(batch.header, transition) }
             drive(.built(view: request.view, batch))
-            if batch == nil { tellWork() }
+            // Told at once that there is work, consensus would ask again at once, without end.
+            if batch == nil, !hasWork { tellWork() }
         case .adopted(let certified, let transition, let fault):
             chain.isAdopting = false
             guard let transition else {

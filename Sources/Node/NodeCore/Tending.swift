@@ -17,7 +17,7 @@ extension Node {
     func ownTransactions() -> [SignedTransaction] {
         var pool = chain.transactions
         let next = chain.account(account).nonce
-        return pool.select(countMax: Self.repeatedMax, bytesMax: LedgerLimits.batchBytesMax) {
+        return pool.select(countMax: LedgerLimits.transactionsPerBatchMax, bytesMax: LedgerLimits.batchBytesMax) {
             $0 == account ? next : .max
         }
     }
@@ -27,7 +27,7 @@ extension Node {
         guard moment.instant.since(repeatedAt) >= Self.repeatInterval else { return }
         repeatedAt = moment.instant
         screenOwn()
-        for transaction in ownTransactions() { publish(Topics.transactions(network), transaction.encoded()) }
+        for transaction in ownTransactions().prefix(Self.repeatedMax) { publish(Topics.transactions(network), transaction.encoded()) }
         var pool = chain.receipts
         let waiting = pool.select(countMax: LedgerLimits.receiptsPerBatchMax, bytesMax: LedgerLimits.batchBytesMax)
         let own = waiting.filter { $0.receipt.payer == account || $0.receipt.server == account }

@@ -152,7 +152,7 @@ final class SimulatedWorld {
         for home in honest {
             guard let node = home.node else { return "peer \(home.index) is down" }
             let pooled = node.poolCounts
-            if node.committee.index(of: home.account) != nil, pooled.receipts + pooled.transactions > 0 {
+            if node.committee.index(of: home.account) != nil, node.hasWork {
                 return "peer \(home.index), a member, still pools \(pooled.receipts) receipts and "
                     + "\(pooled.transactions) transactions at height \(node.height)"
             }
