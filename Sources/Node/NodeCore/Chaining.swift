@@ -172,6 +172,18 @@ extension Node {
     mutating func quarantine(transaction id: Digest, _ fault: TransactionFault) {
         // A nonce that is too high waits for those before it.
         if case .wrongNonce(let expected, let got) = fault, got > expected { return }
+        // Of one's own, those behind it can never follow: whoever waits for them is told.
+        let own = ownTransactions()
+        let position = own.firstIndex { $0.id == id }
+        refuse(transaction: id, fault)
+        guard let position else { return }
+        let expected = own[position].transaction.nonce
+        for later in own[(position + 1)...] {
+            refuse(transaction: later.id, .wrongNonce(expected: expected, got: later.transaction.nonce))
+        }
+    }
+
+    private mutating func refuse(transaction id: Digest, _ fault: TransactionFault) {
         chain.transactions.refuse(id, fault)
         persist([.delete(.pool, key: id.bytes)])
         effects.append(.notify(.transaction(id, .refused("\(fault)"))))

@@ -1,8 +1,8 @@
 // What an earlier run left, read back from the tables that the core wrote. Peer and Simulation share this, so that the
 // restart that is simulated is the restart that happens at home.
 
-package import Ledger
-package import Primitives
+import Ledger
+import Primitives
 import Records
 import Sequencing
 

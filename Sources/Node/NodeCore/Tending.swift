@@ -48,17 +48,22 @@ extension Node {
         for (transaction, fault) in screened.transactions { quarantine(transaction: transaction.id, fault) }
     }
 
-    /// Settles vouchers that an answer left behind when this peer stopped in the middle of it.
+    /// Vouchers that an answer left behind, under allowances that would still pay them.
+    package var unclaimed: [AllowanceID] {
+        trade.held.keys.sorted().filter { id in
+            guard let held = trade.held[id], let signed = held.voucher, !held.isClaimed, !trade.isBusy(id),
+                let allowance = chain.allowance(id)
+            else { return false }
+            return allowance.settled < signed.voucher.total && allowance.sequence < signed.voucher.sequence
+        }
+    }
+
+    /// Settles what this peer was owed when it stopped in the middle of an answer.
     mutating func claimVouchers() {
         guard moment.instant.since(startedAt) > Self.settlingIn else { return }
-        for id in trade.held.keys.sorted() {
-            guard let held = trade.held[id], let signed = held.voucher, !held.isClaimed, !trade.isBusy(id),
-                let allowance = chain.allowance(id), allowance.settled < signed.voucher.total,
-                allowance.sequence < signed.voucher.sequence
-            else { continue }
+        for id in unclaimed {
+            guard let signed = trade.held[id]?.voucher, case .success = transact(.settleVoucher(signed)) else { continue }
             trade.held[id]?.isClaimed = true
-            if case .success = transact(.settleVoucher(signed)) { continue }
-            trade.held[id]?.isClaimed = false
         }
     }
 }
