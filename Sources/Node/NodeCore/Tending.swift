@@ -1,7 +1,7 @@
 // What this peer does for its own money without being asked: gossip reaches only those who are there at that moment, and
 // whoever was cut off, or starts again, must not lose by it.
 
-import Ledger
+package import Ledger
 import Primitives
 import Records
 import Sequencing
