@@ -63,7 +63,7 @@ struct Root: AsyncParsableCommand {
                 name: "Peer",
                 subcommands: [
                     UpCommand.self, DevnetCommand.self, DemoCommand.self, IdCommand.self, StatusCommand.self,
-                    PeersCommand.self, DoctorCommand.self, ConfigCommand.self, KeyCommand.self,
+                    PeersCommand.self, OpenCommand.self, DoctorCommand.self, ConfigCommand.self, KeyCommand.self,
                 ]),
             CommandGroup(
                 name: "Data and models",

@@ -68,8 +68,13 @@ struct EmbeddedPeer: PeerHost {
     }
 
     func simulate(_ plan: SimulationPlan) async throws -> JSONValue {
-        let options = SimulationOptions(seed: plan.seed, peers: plan.peers, steps: plan.steps, faults: plan.faults)
-        return runSimulation(options).json
+        do {
+            let options = try SimulationOptions(
+                seed: plan.seed, peers: plan.peers, steps: plan.steps, faults: plan.faults)
+            return try runSimulation(options).json
+        } catch {
+            throw CommandFault(.usage, "\(error)")
+        }
     }
 
     var benchmarks: [String] { PeerBenchmarks.names }

@@ -84,7 +84,7 @@ struct UpCommand: AsyncParsableCommand {
 
             Try, in another terminal:
               curl -s \(ready.http)/v1/chat/completions -H 'Content-Type: application/json' \\
-                -d '{"model":"starter","messages":[{"role":"user","content":"Define brisket."}],"max_tokens":32}'
+                -d '{"model":"starter","datanet":"food","messages":[{"role":"user","content":"Define brisket."}],"temperature":0}'
               \(binary) ask 'Define brisket.' --datanet food --home \(home)
 
             Ctrl-C drains and ends the peer.

@@ -178,6 +178,11 @@ extension Node {
         refuse(transaction: id, fault)
         guard let position else { return }
         let expected = own[position].transaction.nonce
+        for gone in own[position...] {
+            if case .settleVoucher(let signed) = gone.transaction.action {
+                trade.held[signed.voucher.allowance]?.isClaimed = false
+            }
+        }
         for later in own[(position + 1)...] {
             refuse(transaction: later.id, .wrongNonce(expected: expected, got: later.transaction.nonce))
         }

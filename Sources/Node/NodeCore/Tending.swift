@@ -10,11 +10,13 @@ extension Node {
     /// How often what is ours and waits for a batch is said again.
     static let repeatInterval = Span.seconds(15)
     static let repeatedMax = 64
+    /// A transaction that settles a voucher is shorter.
+    private static let claimBytesMax: UInt64 = 2048
     /// How long after a start the chain may still be behind the network's.
     static let settlingIn = Span.seconds(15)
 
     /// Own transactions that wait, from the next nonce on, without a gap.
-    func ownTransactions() -> [SignedTransaction] {
+    package func ownTransactions() -> [SignedTransaction] {
         var pool = chain.transactions
         let next = chain.account(account).nonce
         return pool.select(countMax: LedgerLimits.transactionsPerBatchMax, bytesMax: LedgerLimits.batchBytesMax) {
@@ -60,7 +62,10 @@ extension Node {
 
     /// Settles what this peer was owed when it stopped in the middle of an answer.
     mutating func claimVouchers() {
-        guard moment.instant.since(startedAt) > Self.settlingIn else { return }
+        guard moment.instant.since(startedAt) > Self.settlingIn,
+            let fee = try? chain.parameters().minimumFee(bytes: Self.claimBytesMax),
+            chain.account(account).free >= fee
+        else { return }
         for id in unclaimed {
             guard let signed = trade.held[id]?.voucher, case .success = transact(.settleVoucher(signed)) else { continue }
             trade.held[id]?.isClaimed = true

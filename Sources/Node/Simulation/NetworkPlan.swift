@@ -16,6 +16,7 @@ struct NetworkPlan {
         answerToken: Amount(baseUnits: 20_000_000_000_000_000))
     static let priceMax = Amount.one
     private static let balance = Amount(baseUnits: 1_000 * 1_000_000_000_000_000_000)
+    private static let feeMoney = Amount(baseUnits: 500_000_000_000_000_000)
     private static let faucetAmount = Amount(baseUnits: 100 * 1_000_000_000_000_000_000)
     private static let stake = Amount(baseUnits: 10 * 1_000_000_000_000_000_000)
 
@@ -32,10 +33,11 @@ struct NetworkPlan {
         let faucet = try key("faucet").publicKey.account
         // Below four there is a committee of one; a third and more must be honest.
         members = peers < 4 ? 1 : peers > 6 && random.below(2) == 0 ? 7 : 4
-        // Everybody starts with money but the last, who goes to the faucet.
+        // The last has enough for fees and goes to the faucet.
         var balances = [Genesis.Balance(account: faucet, amount: Self.balance)]
-        for (index, key) in keys.enumerated() where index == 0 || index < peers - 1 {
-            balances.append(Genesis.Balance(account: key.publicKey.account, amount: Self.balance))
+        for (index, key) in keys.enumerated() {
+            let amount = index == 0 || index < peers - 1 ? Self.balance : Self.feeMoney
+            balances.append(Genesis.Balance(account: key.publicKey.account, amount: amount))
         }
         let candidates = keys.prefix(members).map {
             Genesis.Candidate(account: $0.publicKey.account, key: $0.publicKey, stake: Self.stake, seats: 1)

@@ -160,6 +160,7 @@ final class SimulatedWorld {
                 return
                     "peer \(home.index) waits for \(home.waiting.count) commands (\(workload.names(home.waiting, home.index)))"
             }
+            if !node.ownTransactions().isEmpty { return "peer \(home.index) has transactions that nobody took" }
             if !node.unclaimed.isEmpty { return "peer \(home.index) has not claimed what it is owed" }
             if node.answersRunning > 0 { return "peer \(home.index) is still answering" }
         }

@@ -32,7 +32,8 @@ enum FolderFiles {
             throw .folder(path: path, reason: "cannot be read as a folder: \(error.localizedDescription)")
         }
         let files = names.filter { belongs($0, to: kind) }.sorted().map { (name: $0, path: "\(path)/\($0)") }
-            .filter { isPlainFile($0.path) }
+            // Through links: a Hugging Face cache is made of them.
+            .filter { FileMode.isPlainFile($0.path) }
         guard files.count <= FolderManifest.filesMax else {
             throw .folder(path: path, reason: "has more than \(FolderManifest.filesMax) files")
         }
@@ -46,11 +47,6 @@ enum FolderFiles {
         return files
     }
 
-    /// Through links: a Hugging Face cache is made of them.
-    private static func isPlainFile(_ path: String) -> Bool {
-        var info = stat()
-        return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFREG
-    }
 }
 
 package enum FolderHasher {

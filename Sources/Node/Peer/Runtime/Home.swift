@@ -63,9 +63,7 @@ package struct Home: Sendable {
     }
 
     private func readKey() throws(HomeFault) -> SigningKey {
-        var status = stat()
-        guard stat(keyPath, &status) == 0 else { throw .key(path: keyPath, reason: "it cannot be read") }
-        guard status.st_mode & 0o077 == 0 else {
+        guard FileMode.isPrivate(keyPath) else {
             throw .key(path: keyPath, reason: "other users can read it; run: chmod 600 \(keyPath)")
         }
         guard let data = FileManager.default.contents(atPath: keyPath),

@@ -81,14 +81,13 @@ extension PeerService {
     }
 
     private func file(_ name: String, _ path: String) -> Check {
-        var status = stat()
-        guard stat(path, &status) == 0 else {
+        guard FileMode.bits(path) != nil else {
             return Check(
                 name: name, verdict: .fault, message: "\(path) is not there",
                 remedy: name == "key"
                     ? "restore it with openledger key restore FILE" : "start the peer again: it makes one")
         }
-        guard status.st_mode & 0o077 == 0 else {
+        guard FileMode.isPrivate(path) else {
             return Check(
                 name: name, verdict: .fault, message: "other users can read \(path)", remedy: "chmod 600 \(path)")
         }
