@@ -10,10 +10,12 @@ private let all = SimulatedFault.allCases.map(\.rawValue)
 
 /// Mostly small networks, now and then the largest, and every few seeds one kind of fault alone.
 private func options(seed: UInt64) throws -> SimulationOptions {
-    let peers = [4, 4, 5, 4, 1, 4, 7, 4, 3, 4][Int(seed % 10)]
+    let peers = seed % 100 == 50 ? 16 : [4, 4, 5, 4, 1, 4, 7, 4, 3, 4][Int(seed % 10)]
+    // A network's first words to each other grow with its square.
+    let steps = peers < 6 ? 300 : peers == 16 ? 4000 : 1000
     let one = [all[Int(seed / 3 % UInt64(all.count))]]
     return try SimulationOptions(
-        seed: seed, peers: seed % 100 == 50 ? 16 : peers, steps: 300, faults: seed % 3 == 0 ? one : all)
+        seed: seed, peers: peers, steps: steps, faults: seed % 3 == 0 ? one : all)
 }
 
 private func number(_ name: String, or standard: UInt64) -> UInt64 {

@@ -78,6 +78,8 @@ extension SimulatedWorld {
         homes[index].waiting.insert(id)
         workload.began(id, index, kind)
         push(index, .command(id, command), after: .zero)
+        // Only neighbours are asked for blocks: who pulls what none of them holds waits until he has had enough.
+        if kind == "pull" { push(index, .cancelled(id), after: .seconds(60)) }
         if case .ask = command, random.below(20) == 0 {
             push(index, .cancelled(id), after: .milliseconds(random.below(3000)))
         }
