@@ -5,6 +5,8 @@
 import PackageDescription
 
 let strict = Context.environment["OPENLEDGER_STRICT"] == "1"
+// One release build serves the tests and the program: our own modules, and no others, are made testable for it.
+let testable = Context.environment["OPENLEDGER_TESTABLE"] == "1"
 
 let settings: [SwiftSetting] =
     [
@@ -13,7 +15,7 @@ let settings: [SwiftSetting] =
         .enableUpcomingFeature("MemberImportVisibility"),
         .enableUpcomingFeature("InternalImportsByDefault"),
         .enableExperimentalFeature("Lifetimes"),
-    ] + (strict ? [.treatAllWarnings(as: .error)] : [])
+    ] + (strict ? [.treatAllWarnings(as: .error)] : []) + (testable ? [.unsafeFlags(["-enable-testing"])] : [])
 
 func core(_ name: String, _ district: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, path: "Sources/\(district)/\(name)", swiftSettings: settings)

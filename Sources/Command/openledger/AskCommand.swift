@@ -64,7 +64,7 @@ struct AskCommand: NodeCommand {
             }
         case "receipt":
             if let receipt = event["receipt"], !receipt.isNull {
-                output.line("Receipt \(receipt.shown("id"))  \(receipt.shown("cost")) OPEN, \(receipt.shown("state"))")
+                output.line("\nReceipt \(receipt.shown("id"))  \(receipt.shown("cost")) OPEN, \(receipt.shown("state"))")
             }
         default: break
         }
