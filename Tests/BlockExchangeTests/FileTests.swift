@@ -5,12 +5,14 @@ import Testing
 @testable import BlockExchange
 
 @Suite struct FileTests {
-    /// Roots that py-libp2p built in kubo's layout (Tests/Fixtures/BlockExchange/make_fixtures.py).
+    /// Roots that py-libp2p built in kubo's layout (Tests/Fixtures/BlockExchange/make_fixtures.py). Left out are sizes whose
+    /// last subtree has a single chunk: py-libp2p hangs that chunk below the root as it is, kubo's balanced builder (and
+    /// ours) wraps it in a node, as the drawing in kubo's balanced/builder.go shows.
     @Test func rootsEqualTheForeignProducers() throws {
         let file = URL(filePath: #filePath).deletingLastPathComponent()
             .appending(path: "../Fixtures/BlockExchange/py-libp2p-files.txt")
         let lines = try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
-        #expect(lines.count == 10)
+        #expect(lines.count == 7)
         for line in lines {
             let words = line.split(separator: " ").map(String.init)
             try #require(words.count == 5)

@@ -61,7 +61,7 @@ struct DevnetCommand: AsyncParsableCommand {
             Homes      \(plan.members.map { "\($0.home)  http://\($0.http)" }.joined(separator: "\n           "))
 
             Join from another home:
-              openledger up --home DIR --network \(plan.genesis) --bootstrap \(plan.members[0].address) --http 127.0.0.1:0
+              openledger up --home DIR --network \(plan.genesisFile) --bootstrap \(plan.members[0].address) --http 127.0.0.1:0
             """
         }
         for await _ in stopping { break }

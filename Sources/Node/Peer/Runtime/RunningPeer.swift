@@ -303,6 +303,8 @@ package final class RunningPeer: Sendable {
             (try? await handle.read { !$0.datanets.ids.isEmpty || !$0.catalog.all(.datanet).isEmpty }) ?? true
         guard !hasDatanets, (try? settings.addresses("bootstrap"))?.isEmpty ?? true else { return }
         for (name, path) in starter.datanets { await StarterDatanets.create(name, path, on: self) }
+        // Again, with the datanets: an advert counts if it is newer than the one before.
+        await advertise()
     }
 
     package func announce(_ cid: CID, _ manifest: FolderManifest) async {

@@ -27,7 +27,10 @@ extension PeerService {
     package func generate(_ request: GenerationRequest) async throws(NodeFault) -> Gateway.Generation {
         let choice = try await modelChoice(request.model)
         let datanet = try await datanet(of: request)
-        guard request.isPaid || request.peer != nil || !choice.isHeld else {
+        // Rows are paid for wherever the caller may spend; what a paid answer cannot have is given free.
+        let canBePaid = request.choices == 1 && request.logProbabilities == nil && !request.echo
+        let paysForRows = request.maySpend && datanet != nil && canBePaid
+        guard request.isPaid || paysForRows || request.peer != nil || !choice.isHeld else {
             if let datanet, peer.directory.held(datanet.digest) == nil {
                 throw NodeFault(
                     .conflict,
