@@ -64,7 +64,8 @@ struct AskCommand: NodeCommand {
             }
         case "receipt":
             if let receipt = event["receipt"], !receipt.isNull {
-                output.line("\nReceipt \(receipt.shown("id"))  \(receipt.shown("cost")) OPEN, \(receipt.shown("state"))")
+                output.line(
+                    "\nReceipt \(receipt.shown("id"))  \(receipt.shown("cost")) OPEN, \(receipt.shown("state"))")
             }
         default: break
         }

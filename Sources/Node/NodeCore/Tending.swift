@@ -29,7 +29,9 @@ extension Node {
         guard moment.instant.since(repeatedAt) >= Self.repeatInterval else { return }
         repeatedAt = moment.instant
         screenOwn()
-        for transaction in ownTransactions().prefix(Self.repeatedMax) { publish(Topics.transactions(network), transaction.encoded()) }
+        for transaction in ownTransactions().prefix(Self.repeatedMax) {
+            publish(Topics.transactions(network), transaction.encoded())
+        }
         var pool = chain.receipts
         let waiting = pool.select(countMax: LedgerLimits.receiptsPerBatchMax, bytesMax: LedgerLimits.batchBytesMax)
         let own = waiting.filter { $0.receipt.payer == account || $0.receipt.server == account }
@@ -67,7 +69,9 @@ extension Node {
             chain.account(account).free >= fee
         else { return }
         for id in unclaimed {
-            guard let signed = trade.held[id]?.voucher, case .success = transact(.settleVoucher(signed)) else { continue }
+            guard let signed = trade.held[id]?.voucher, case .success = transact(.settleVoucher(signed)) else {
+                continue
+            }
             trade.held[id]?.isClaimed = true
         }
     }
