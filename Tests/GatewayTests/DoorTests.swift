@@ -27,6 +27,27 @@ import Darwin
         }
     }
 
+    @Test func aWrongMethodIsToldTheRightOnes() async throws {
+        let cases = [
+            ("POST", "/", "GET, HEAD"), ("DELETE", "/healthz", "GET, HEAD"),
+            ("PUT", "/api/v1/datanets", "GET, HEAD, POST"),
+            ("GET", "/v1/chat/completions", "POST"), ("GET", "/api/v1/receipts/verify", "POST"),
+            ("POST", "/api/v1/receipts/9c0f", "GET, HEAD"), ("OPTIONS", "/api/v1/session", "DELETE, GET, HEAD, POST"),
+            ("POST", "/ipfs/bafy/a/b", "GET, HEAD"), ("GET", "/api/v1/accounts/me/transfer", "POST"),
+        ]
+        try await TestGateway.with { (peer) async throws in
+            for (method, path, allowed) in cases {
+                let answer = try await peer.ask(method, path)
+                #expect(answer.status == 405, "\(method) \(path)")
+                #expect(answer.header("allow") == allowed, "\(method) \(path)")
+                #expect(try answer.json()["error"]?["code"]?.text == "method_not_allowed")
+            }
+            let unknown = try await peer.ask("POST", "/api/v1/nothing")
+            #expect(unknown.status == 404)
+            #expect(unknown.header("allow") == nil)
+        }
+    }
+
     @Test func everyFileOfThePageIsServed() async throws {
         let folder =
             "\(#filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined())/Sources/Adapters/Gateway/Web"

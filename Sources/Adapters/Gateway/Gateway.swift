@@ -147,7 +147,8 @@ package final class HTTPGateway: Sendable {
     private func router() -> Router<GatewayContext> {
         let limits = configuration.limits
         let router = Router(context: GatewayContext.self, options: .autoGenerateHeadEndpoints)
-        router.add(middleware: FaultGuard(registry: registry))
+        let allowed = AllowedMethods()
+        router.add(middleware: FaultGuard(registry: registry, allowed: allowed))
         router.add(middleware: OriginGuard(names: names, limits: limits))
         router.add(middleware: AdmissionGuard(admission: Admission(countMax: limits.requestsMax)))
         router.add(middleware: AuthorityGuard(doorkeeper: doorkeeper))
@@ -170,6 +171,7 @@ package final class HTTPGateway: Sendable {
         node.addChanges(to: owner)
         owner.post("ask") { try await openAI.ask($0, $1) }
         addSessions(to: router)
+        allowed.learn(router)
         return router
     }
 

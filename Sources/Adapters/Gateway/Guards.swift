@@ -27,6 +27,7 @@ struct FaultGuard: RouterMiddleware {
     typealias Context = GatewayContext
 
     let registry: PrometheusRegistry
+    let allowed: AllowedMethods
 
     func handle(
         _ request: Request, context: GatewayContext, next: (Request, GatewayContext) async throws -> Response
@@ -42,7 +43,7 @@ struct FaultGuard: RouterMiddleware {
             }
             response = fault.response()
         } catch let error as any HTTPResponseError {
-            response = Self.fault(for: error.status, path: request.uri.path).response()
+            response = answer(error.status, to: request)
         } catch is CancellationError {
             response = NodeFault(.unavailable, "the peer is shutting down", code: "draining").response()
         } catch {
@@ -60,6 +61,21 @@ struct FaultGuard: RouterMiddleware {
         let passed = (ContinuousClock.now - start).components
         Timer(label: "openledger_http_handler", dimensions: [("route", route)], factory: registry)
             .recordNanoseconds(passed.seconds * 1_000_000_000 + passed.attoseconds / 1_000_000_000)
+        return response
+    }
+
+    /// What the router and its decoders refuse, in our words.
+    private func answer(_ status: HTTPResponse.Status, to request: Request) -> Response {
+        let path = request.uri.path
+        guard status == .notFound, let methods = allowed.allow(path, besides: request.method) else {
+            return Self.fault(for: status, path: path).response()
+        }
+        let fault = NodeFault(
+            .invalid, "\(path.prefix(200)) takes \(methods), not \(request.method.rawValue.prefix(20))",
+            code: "method_not_allowed")
+        var response = fault.response()
+        response.status = .methodNotAllowed
+        response.headers[.allow] = methods
         return response
     }
 
