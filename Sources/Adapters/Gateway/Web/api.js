@@ -1,12 +1,16 @@
 // The node's HTTP interface (Protocol/api.md), and who this page is to it.
 //
 //   #code=olc_… ──exchange──▶ session token in sessionStorage ──▶ Authorization header of every request
+//        ▲                        │ ended here, in another tab, or by the peer
+//   olt_… (pasted)                ▼
+//                              gone: reading goes on, changes ask again
 //
 // Other tabs of the same origin are given the token over a BroadcastChannel, so a link that works once is enough.
 
 const storageKey = 'openledger-session';
 const channel = 'BroadcastChannel' in window ? new BroadcastChannel('openledger-session') : null;
 const listeners = new Set();
+const tabAnswerMilliseconds = 250;
 
 export class ApiFault extends Error {
   constructor(status, body, retryAfter) {
@@ -31,47 +35,61 @@ export const session = {
   },
   onChange(listener) { listeners.add(listener); },
 
-  /** Takes a code from the address, or asks the other tabs. */
-  async begin() {
+  /** Listens to the other tabs, and asks them for a session if this tab has none. */
+  begin() {
     channel?.addEventListener('message', ({ data }) => {
       if (data?.ask === true && this.token) channel.postMessage({ token: this.token });
       else if (typeof data?.token === 'string' && !this.token) this.set(data.token);
+      else if (typeof data?.ended === 'string' && data.ended === this.token) this.set(null);
     });
-    const code = /^#code=(olc_[\w-]+)$/.exec(location.hash)?.[1];
-    if (code) {
-      history.replaceState(null, '', '#/');
+    if (!this.token) channel?.postMessage({ ask: true });
+  },
+
+  /** Takes a code out of the address. A link that was used already is no fault while a tab is unlocked. */
+  async takeCode() {
+    const code = /^#code=(.*)$/.exec(location.hash)?.[1];
+    if (code === undefined) return;
+    history.replaceState(null, '', '#/');
+    try {
       await this.unlock(code);
-    } else if (!this.token) {
-      channel?.postMessage({ ask: true });
+    } catch (error) {
+      if (!this.token && channel) await new Promise((resolve) => { setTimeout(resolve, tabAnswerMilliseconds); });
+      if (!this.token) throw error;
     }
   },
 
-  /** secret: a link, a code or the home token, as someone pasted it. */
+  /** secret: a link, a code or the home token, as someone pasted it. The token itself is not kept. */
   async unlock(secret) {
-    const code = /olc_[\w-]+/.exec(secret)?.[0];
-    const token = /olt_[\w-]+/.exec(secret)?.[0];
-    if (code) {
-      const answer = await api.post('/api/v1/session', { code });
-      this.set(answer.token);
-    } else if (token) {
-      const previous = this.token;
-      this.set(token);
-      try { await api.get('/api/v1/session'); } catch (error) { this.set(previous); throw error; }
-    } else {
-      throw new Error('That holds neither a code (olc_…) nor a token (olt_…).');
-    }
+    let code = /olc_[\w-]+/.exec(secret)?.[0];
+    const homeToken = /olt_[\w-]+/.exec(secret)?.[0];
+    if (!code && !homeToken) throw new Error('That holds neither a code (olc_…) nor a token (olt_…).');
+    if (!code) code = (await api.post('/api/v1/session/code', {}, { bearer: homeToken })).code;
+    this.set((await api.post('/api/v1/session', { code }, { bearer: null })).token);
   },
 
   async end() {
-    const token = this.token;
-    if (token?.startsWith('ols_')) await api.delete('/api/v1/session').catch(() => {});
+    const { token } = this;
+    await api.delete('/api/v1/session').catch(() => {});
+    channel?.postMessage({ ended: token });
     this.set(null);
   },
 };
 
-async function call(method, path, { body, type, signal } = {}) {
+/** Whether the peer answered the last time it was asked. */
+export const reach = {
+  isLost: false,
+  listeners: new Set(),
+  onChange(listener) { this.listeners.add(listener); },
+  set(isLost) {
+    if (this.isLost === isLost) return;
+    this.isLost = isLost;
+    for (const listener of this.listeners) listener();
+  },
+};
+
+async function call(method, path, { body, type, signal, bearer = session.token } = {}) {
   const headers = {};
-  if (session.token) headers.Authorization = `Bearer ${session.token}`;
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
   if (body !== undefined) headers['Content-Type'] = type ?? 'application/json';
   let response;
   try {
@@ -81,12 +99,18 @@ async function call(method, path, { body, type, signal } = {}) {
     });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
+    reach.set(true);
     throw new Error('The peer does not answer. Is it running? Start it with: openledger up');
   }
+  reach.set(false);
   if (response.ok) return response;
   const answer = await response.json().catch(() => null);
   const fault = new ApiFault(response.status, answer, Number(response.headers.get('Retry-After')) || null);
-  if (fault.code === 'invalid_token') session.set(null);
+  if (fault.code === 'invalid_token' && bearer === session.token) {
+    // The peer was restarted, or the session is too old: reading needs none.
+    session.set(null);
+    if (method === 'GET') return call(method, path, { signal, bearer: null });
+  }
   throw fault;
 }
 

@@ -1,7 +1,7 @@
 // The page's frame: session, balance, and which page the address names.
 
 import { h, fill, fault, open } from './dom.js';
-import { api, session } from './api.js';
+import { api, reach, session } from './api.js';
 import { home } from './home.js';
 import { chat } from './chat.js';
 import { receipts, receipt } from './receipts.js';
@@ -21,7 +21,9 @@ const sessionButton = document.getElementById('session');
 const unlockDialog = document.getElementById('unlock');
 const unlockSecret = document.getElementById('unlock-secret');
 const unlockFault = document.getElementById('unlock-fault');
+const lost = document.getElementById('lost');
 let leave = new AbortController();
+let hasFailed = false;
 
 /** What a page is given: a signal that ends when it is left, and the frame's services. */
 const frame = (signal) => ({
@@ -39,6 +41,7 @@ async function show() {
   leave.abort();
   leave = new AbortController();
   const { signal } = leave;
+  hasFailed = false;
   const path = location.hash.replace(/^#/, '') || '/';
   const known = routes.map(([form, title, page]) => [form.exec(path), title, page]).find(([match]) => match);
   for (const link of document.querySelectorAll('.top nav a')) {
@@ -48,6 +51,7 @@ async function show() {
     if (isHere) link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }
   if (!known) {
+    document.title = 'No such page · openledger';
     fill(main, h('h1', {}, 'There is no such page'), h('p', {}, h('a', { href: '#/' }, 'Go to Home')));
     return;
   }
@@ -60,6 +64,7 @@ async function show() {
     await page(body, frame(signal), ...match.slice(1).map(decodeURIComponent));
   } catch (error) {
     if (signal.aborted || error.name === 'AbortError') return;
+    hasFailed = true;
     fill(body, h('h1', {}, title), fault(error), h('button', { type: 'button', onclick: show }, 'Try again'));
   }
 }
@@ -68,15 +73,15 @@ async function refreshBalance() {
   const place = document.getElementById('balance');
   try {
     const { balance } = await api.get('/api/v1/status');
-    place.textContent = `${open(balance.free)} OPEN`;
-    place.title = `free: ${balance.free} OPEN`;
+    place.textContent = `${open(balance.free, 4)} OPEN`;
+    place.title = `Free balance: ${balance.free} OPEN`;
   } catch { place.textContent = ''; }
 }
 
 function showSession() {
   sessionButton.hidden = false;
   sessionButton.textContent = session.isOpen ? 'Lock' : 'Unlock';
-  sessionButton.title = session.isOpen ? 'Forget the token in this tab' : 'This page may only read';
+  sessionButton.title = session.isOpen ? 'End this session in every tab' : 'This page may only read until it is unlocked';
 }
 
 function askForSecret() {
@@ -95,7 +100,7 @@ unlockDialog.querySelector('form').addEventListener('submit', async (event) => {
     await session.unlock(unlockSecret.value.trim());
     unlockDialog.close();
   } catch (error) {
-    unlockFault.textContent = error.message;
+    unlockFault.textContent = error.code === 'invalid_token' ? 'That is not the token of this peer.' : error.message;
     unlockFault.hidden = false;
     unlockSecret.focus();
   }
@@ -104,13 +109,27 @@ unlockDialog.querySelector('form').addEventListener('submit', async (event) => {
 sessionButton.addEventListener('click', () => (session.isOpen ? session.end() : askForSecret()));
 session.onChange(showSession);
 document.querySelector('.skip').addEventListener('click', (event) => { event.preventDefault(); main.focus(); });
-addEventListener('hashchange', show);
+addEventListener('hashchange', async () => {
+  const wasInside = document.activeElement === document.body || main.contains(document.activeElement);
+  await arrive();
+  if (wasInside && (document.activeElement === document.body || !main.contains(document.activeElement))) main.focus({ preventScroll: true });
+});
+reach.onChange(() => {
+  lost.hidden = !reach.isLost;
+  if (!reach.isLost && hasFailed) show();
+});
 
-let firstFault = null;
-try { await session.begin(); } catch (error) { firstFault = error; }
+/** Shows what the address names, after the code of a link is taken out of it. */
+async function arrive() {
+  let codeFault = null;
+  try { await session.takeCode(); } catch (error) { codeFault = error; }
+  await show();
+  if (codeFault) main.prepend(fault(codeFault));
+}
+
+session.begin();
 showSession();
 refreshBalance();
 setInterval(() => { if (!document.hidden) refreshBalance(); }, 15000);
-await show();
-if (firstFault) main.prepend(fault(firstFault));
+await arrive();
 document.documentElement.dataset.ready = 'true';

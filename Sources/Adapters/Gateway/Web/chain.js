@@ -1,6 +1,6 @@
 // Batches, committee, and this peer's account: what moved, and moving it.
 
-import { h, fill, field, table, facts, amount, open, pill, time, idText, short, count, during, pages, empty } from './dom.js';
+import { h, fill, field, table, facts, amount, open, pill, time, idText, count, countOf, during, pages, empty, sentence } from './dom.js';
 import { api, paths } from './api.js';
 
 const batchColumns = [
@@ -12,14 +12,14 @@ const batchColumns = [
 export async function chain(body, frame) {
   const accountCard = h('section', { class: 'card', 'aria-label': 'Account' });
   const showAccount = async () => fill(accountCard, account(await api.get(paths.one('accounts', 'me'), { signal: frame.signal })));
-  const moved = async () => { await showAccount(); frame.refreshBalance(); };
+  const moved = async () => { await Promise.all([showAccount(), history.again(), batches.again()]); frame.refreshBalance(); };
   const history = pages(
     async (cursor) => {
       const page = await api.get(paths.one('accounts', 'me', `/history?limit=10${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`), { signal: frame.signal });
       return { items: page.entries, next: page.next };
     },
     (rows) => (rows.length ? table('History', [
-      ['Time', (e) => time(e.time_ms)], ['What', (e) => [e.kind.replaceAll('_', ' '), e.note ? h('div', { class: 'soft small' }, e.note) : null]],
+      ['Time', (e) => time(e.time_ms)], ['What', (e) => [sentence(e.kind.replaceAll('_', ' ')), e.note && e.note !== e.kind ? h('div', { class: 'soft small' }, e.note) : null]],
       ['With', (e) => (e.counterparty ? idText(e.counterparty) : '–')], ['Batch', (e) => h('a', { href: `#/chain/${e.height}` }, count(e.height)), 'number'],
       ['Amount', (e) => [e.sign === '-' ? '−' : '+', ' ', amount(e.amount)], 'number'],
     ], rows) : empty('Nothing has moved yet', 'Fees, transfers and stakes will stand here.')));
@@ -40,16 +40,16 @@ export async function chain(body, frame) {
 
 function account(data) {
   const { balance } = data;
-  return [h('h2', {}, 'Account'), h('p', { class: 'money', title: `${balance.free} OPEN` }, open(balance.free), ' ', h('small', {}, 'OPEN free')),
+  return [h('h2', {}, 'Account'), h('p', { class: 'money', title: `${balance.free} OPEN` }, open(balance.free, 4), ' ', h('small', {}, 'OPEN free')),
     facts(['Pending', amount(balance.pending)], ['Locked', amount(balance.locked)], ['Staked', amount(balance.staked)],
       ['Unbonding', amount(balance.unbonding)], ['Claimable', amount(balance.claimable)], ['Account', h('code', {}, data.account)])];
 }
 
 function moves(frame, moved) {
   const kinds = {
-    transfer: ['Transfer', 'send OPEN to another account'], stake: ['Stake', 'lock OPEN to be drawn into the committee'],
-    unstake: ['Unstake', 'begin to release staked OPEN'], claim: ['Claim', 'take what is claimable'],
-    faucet: ['Faucet', 'ask for test OPEN, on networks that have a faucet'],
+    transfer: ['Transfer', 'to another account'], stake: ['Stake', 'for a seat in the committee'],
+    unstake: ['Unstake', 'release what is staked'], claim: ['Claim', 'take what is claimable'],
+    faucet: ['Faucet', 'take test OPEN'],
   };
   const kind = h('select', { name: 'kind' }, Object.entries(kinds).map(([value, [name, text]]) => h('option', { value }, `${name}: ${text}`)));
   const to = h('input', { name: 'to', maxlength: 128, spellcheck: 'false', autocomplete: 'off', placeholder: '12D3KooW…' });
@@ -72,13 +72,15 @@ function moves(frame, moved) {
     event.preventDefault();
     if (!await frame.needSession()) return;
     await during(submit, place, async () => {
-      const body = {};
+      const body = { wait: true };
       if (!toField.hidden) body.to = to.value.trim();
       if (!sumField.hidden) body.amount = sum.value.trim();
-      const path = kind.value === 'faucet' ? '/api/v1/faucet' : paths.one('accounts', 'me', `/${kind.value}`);
-      const made = await api.post(path, body);
-      fill(place, h('div', { class: 'good-note' }, `Sent. Transaction ${short(made.transaction)} is ${made.state}`,
-        typeof made.batch === 'number' ? ` in batch ${made.batch}.` : ' and waits for the next batch.'));
+      fill(place, h('p', { class: 'soft' }, 'Waiting for the batch …'));
+      const made = kind.value === 'faucet' ? await settled(await api.post('/api/v1/faucet'), frame.signal)
+        : await api.post(paths.one('accounts', 'me', `/${kind.value}`), body);
+      if (made.state === 'refused') throw new Error(`Refused: ${refusals[made.refusal] ?? made.refusal}. Nothing has moved.`);
+      fill(place, h('div', { class: 'good-note' }, typeof made.batch === 'number'
+        ? ['Done, in ', h('a', { href: `#/chain/${made.batch}` }, `batch ${count(made.batch)}`), '.'] : 'Sent; it waits for the next batch.'));
       to.value = '';
       sum.value = '';
       await moved();
@@ -87,9 +89,21 @@ function moves(frame, moved) {
   return form;
 }
 
+const refusals = { faucetTaken: 'this account has taken from the faucet already', insufficientBalance: 'the free balance does not cover it' };
+
+/** Follows a transaction that was sent until a batch holds it or refuses it, a few seconds long. */
+async function settled(made, signal) {
+  let seen = made;
+  for (let round = 0; round < 20 && seen.state === 'pooled'; round += 1) {
+    await new Promise((resolve) => { setTimeout(resolve, 500); });
+    seen = await api.get(paths.one('transactions', made.transaction), { signal });
+  }
+  return seen;
+}
+
 function committee(data) {
   return [h('h2', {}, 'Committee'), h('p', { class: 'soft' },
-    `Epoch ${count(data.epoch)}: ${count(data.quorum)} of ${count(data.total_seats)} seats certify a batch. The next epoch begins at height ${count(data.next_epoch_height)}.`),
+    `Epoch ${count(data.epoch)}: a batch needs the signatures of ${count(data.quorum)} of ${countOf(data.total_seats, 'seat')}. The next epoch begins at height ${count(data.next_epoch_height)}.`),
     table('Committee', [['Peer', (s) => idText(s.peer)], ['Seats', (s) => count(s.seats), 'number'], ['Stake', (s) => amount(s.stake), 'number']], data.seats)];
 }
 

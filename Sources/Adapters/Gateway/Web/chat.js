@@ -1,6 +1,6 @@
 // A question, its answer as it comes, the rows it is owed to, the receipt and the cost.
 
-import { h, fill, append, field, fault, shares, short, amount, idText } from './dom.js';
+import { h, fill, append, field, fault, shares, rowName, short, amount, open, count, idText } from './dom.js';
 import { api, paths } from './api.js';
 
 export async function chat(body, frame) {
@@ -10,17 +10,22 @@ export async function chat(body, frame) {
   const adapter = h('select', { name: 'adapter' });
   const showAdapters = () => fill(adapter, h('option', { value: '' }, 'No adapter'),
     adapters.adapters.filter((a) => a.model === model.value).map((a) => h('option', { value: a.name }, a.name)));
-  showAdapters();
-  model.addEventListener('change', showAdapters);
+  const modelField = field('Model', model, { hint: ' ' });
+  const showModel = () => {
+    showAdapters();
+    fill(modelField.querySelector('.hint'), price(models.models.find((m) => m.name === model.value)?.price));
+  };
+  showModel();
+  model.addEventListener('change', showModel);
   const datanet = h('select', { name: 'datanet' }, h('option', { value: '' }, 'No datanet: from memory'),
-    datanets.datanets.filter((d) => d.held !== 'none').map((d) => h('option', { value: d.name }, d.name)));
+    datanets.datanets.filter((d) => d.held !== 'none').sort((a, b) => a.name.localeCompare(b.name)).map((d) => h('option', { value: d.name }, d.name)));
   const prompt = h('textarea', { name: 'prompt', rows: 3, required: true, maxlength: 20000, placeholder: 'Define brisket.' });
   const send = h('button', { type: 'submit', class: 'primary' }, 'Ask');
   const stop = h('button', { type: 'button', hidden: true }, 'Stop');
   const turns = h('div', { id: 'turns', 'aria-live': 'polite', 'aria-busy': 'false' });
 
   const form = h('form', { class: 'card' },
-    h('div', { class: 'fields' }, field('Model', model), field('Adapter', adapter),
+    h('div', { class: 'fields' }, modelField, field('Adapter', adapter, { hint: 'A small addition to the model, trained for one subject.' }),
       field('Datanet', datanet, { hint: 'Rows found there go into the prompt; their contributors are paid.' }),
       field('Question', prompt, { wide: true, hint: 'Each question is answered on its own. Ctrl or ⌘ and Enter sends it.' })),
     h('div', { class: 'actions' }, send, stop));
@@ -56,6 +61,11 @@ export async function chat(body, frame) {
   if (hasModels) prompt.focus({ preventScroll: true });
 }
 
+/** What a question costs, before it is asked. */
+function price(model) {
+  return model ? `${open(model.request)} OPEN a question, ${open(model.completion_token)} per token of the answer, ${open(model.prompt_token)} per token of the prompt.` : null;
+}
+
 async function answer(turns, question, request, stop, frame) {
   const text = h('div', { class: 'answer busy' });
   const provenance = h('div');
@@ -74,7 +84,10 @@ async function answer(turns, question, request, stop, frame) {
         append(meta, [h('span', {}, 'Cost ', amount(event.receipt.cost)),
           h('a', { href: `#/receipts/${event.receipt.id}` }, 'Receipt ', h('code', {}, short(event.receipt.id)))]);
       } else if (event.event === 'done') {
-        append(meta, [h('span', { class: 'number' }, `${event.usage.prompt_tokens} + ${event.usage.completion_tokens} tokens`),
+        if (request.datanet && !provenance.firstChild) {
+          fill(provenance, h('p', { class: 'soft small' }, `No row of ${request.datanet} fits this question: the answer is from memory.`));
+        }
+        append(meta, [h('span', { class: 'number' }, `${count(event.usage.prompt_tokens)} tokens in the prompt, ${count(event.usage.completion_tokens)} in the answer`),
           event.finish_reason === 'length' ? h('span', {}, 'Cut at the token limit') : null]);
       }
     }, cancel.signal);
@@ -90,7 +103,7 @@ async function answer(turns, question, request, stop, frame) {
 function sources(list) {
   if (!list.length) return null;
   return [h('h3', {}, 'Owed to'), shares(list.map((source) => ({
-    name: [h('strong', {}, source.row_id ?? short(source.row)), ' in ',
+    name: [rowName(source), ' in ',
       h('a', { href: `#/datanets/${encodeURIComponent(source.datanet_name)}` }, source.datanet_name), ' by ', idText(source.contributor)],
     ppm: source.ppm, quote: source.text,
   })))];

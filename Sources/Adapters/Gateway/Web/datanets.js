@@ -52,17 +52,17 @@ export async function datanet(body, frame, name) {
       return { items: page.rows, next: page.next };
     },
     (rows) => (rows.length ? table('Rows', [
-      ['Row', (r) => r.id ?? String(r.index)],
+      ['Row', (r) => r.id ?? String(r.index), 'short'],
       ['Text', (r) => (r.text !== null && r.text !== undefined ? h('span', { class: 'pre' }, r.text)
         : [h('strong', { class: 'pre' }, r.prompt), h('div', { class: 'pre' }, r.completion)])],
-      ['Contributor', (r) => idText(r.contributor)], ['Licence', (r) => r.license ?? '–'],
+      ['Contributor', (r) => idText(r.contributor)], ['Licence', (r) => r.license ?? '–', 'short'],
     ], rows) : empty('No rows yet', 'Contribute the first ones above.')));
   fill(body, h('a', { class: 'crumb', href: '#/datanets' }, '← Datanets'), h('h1', {}, data.name),
     data.summary ? h('p', {}, data.summary) : null,
     h('div', { class: 'grid' },
       h('section', { class: 'card', 'aria-label': 'Facts' }, facts(
         ['Rows', count(data.rows)], ['Size', bytes(data.bytes)], ['Licence', data.license], ['Access', data.access],
-        ['Owner', idText(data.owner)], ['Held', heldText[data.held] ?? data.held], ['Created', time(data.created_ms)],
+        ['Owner', idText(data.owner)], ['Held', heldText[data.held] ?? data.held], typeof data.created_ms === 'number' ? ['Created', time(data.created_ms)] : null,
         data.tags?.length ? ['Tags', data.tags.join(', ')] : null, ['Snapshot', idText(data.snapshot)]), transfer(data, frame)),
       h('section', { class: 'card' }, h('h2', {}, 'Contributors'), data.contributors.length
         ? shares(data.contributors.map((c) => ({ name: idText(c.account), ppm: c.ppm, detail: `${count(c.rows)} rows` })))

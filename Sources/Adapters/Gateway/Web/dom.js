@@ -26,21 +26,39 @@ export function fill(element, ...children) {
   return append(element, children);
 }
 
+/** Fills again what is shown, without taking the focus from a control in it or a selection from the reader. */
+export function refresh(element, ...children) {
+  const selection = getSelection();
+  if (!selection.isCollapsed && element.contains(selection.anchorNode)) return;
+  const controls = () => [...element.querySelectorAll('a, button, input, summary')];
+  const held = controls().indexOf(document.activeElement);
+  fill(element, ...children);
+  if (held >= 0) controls()[held]?.focus({ preventScroll: true });
+}
+
 export const short = (id) => (id && id.length > 18 ? `${id.slice(0, 8)}…${id.slice(-6)}` : id ?? '–');
+/** A row an answer is owed to: by the name its datanet gives it, else by its place there. */
+export function rowName(source) {
+  const place = /#(\d+)$/.exec(source.row)?.[1];
+  const name = source.row_id && source.row_id.length <= 40 ? source.row_id : place ? `Row ${count(Number(place))}` : short(source.row);
+  return h('strong', { title: source.row_id ?? source.row }, name);
+}
 export const idText = (id) => h('code', { title: id, class: 'id' }, short(id));
-export const count = (n) => (typeof n === 'number' ? n.toLocaleString('en') : '–');
+const grouped = (digits) => digits.replace(/\B(?=(\d{3})+(?!\d))/g, '\u202f');
+export const count = (n) => (typeof n === 'number' ? grouped(String(n)) : '–');
+export const countOf = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 export const percent = (ppm) => `${(ppm / 10000).toFixed(ppm % 10000 === 0 ? 0 : 2)}%`;
+export const sentence = (text) => (text?.startsWith('/') ? text : `${(text ?? '').charAt(0).toUpperCase()}${(text ?? '').slice(1)}`);
 export const pill = (text, kind = '') => h('span', { class: `pill ${kind}` }, text);
 export const fault = (error) => h('div', { class: 'fault', role: 'alert' }, error.message ?? String(error));
 export const empty = (title, text, ...more) => h('div', { class: 'empty' }, h('strong', {}, title), text, more);
 
-/** An amount of OPEN: exact, but without a tail of digits that nobody reads. */
-export function open(text) {
+/** An amount of OPEN, cut after so many decimals; an ellipsis says so. */
+export function open(text, decimals = 9) {
   if (typeof text !== 'string') return '–';
   const [whole, part = ''] = text.split('.');
-  const grouped = whole.replace(/\B(?=(\d{3})+(?!\d))/g, ' ');
-  const shown = part.length > 9 ? `${part.slice(0, 9)}…` : part;
-  return shown ? `${grouped}.${shown}` : grouped;
+  const shown = part.length > decimals ? `${part.slice(0, decimals)}…` : part;
+  return shown ? `${grouped(whole)}.${shown}` : grouped(whole);
 }
 export const amount = (text) => h('span', { class: 'number', title: `${text} OPEN` }, `${open(text)} OPEN`);
 
@@ -94,8 +112,8 @@ export function checks(list) {
   const kinds = { pass: 'good', ok: 'good', fail: 'bad', fault: 'bad', warning: 'warn' };
   return h('ul', { class: 'checks' }, list.map((check) => h('li', {},
     pill(check.verdict, kinds[check.verdict] ?? ''),
-    h('div', { class: 'break' }, h('strong', {}, check.name), h('div', { class: 'soft small' }, check.message),
-      check.remedy ? h('div', { class: 'small' }, `What to do: ${check.remedy}`) : null))));
+    h('div', { class: 'break' }, h('strong', {}, sentence(check.name)), h('div', { class: 'soft small' }, check.message),
+      check.remedy ? h('div', { class: 'small' }, kinds[check.verdict] === 'good' ? sentence(check.remedy) : `What to do: ${check.remedy}`) : null))));
 }
 
 let nextID = 0;
@@ -137,5 +155,6 @@ export function pages(load, render) {
       more.hidden = cursor === null || cursor === undefined;
     });
   }
-  return { element: h('div', {}, body, place, h('div', { class: 'actions' }, more)), ready: next() };
+  const again = () => { rows.length = 0; cursor = null; return next(); };
+  return { element: h('div', {}, body, place, h('div', { class: 'actions' }, more)), ready: next(), again };
 }

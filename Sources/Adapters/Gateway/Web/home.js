@@ -1,6 +1,6 @@
 // One sentence on the state, the next action, the balance.
 
-import { h, fill, facts, pill, amount, open, bytes, count, duration, idText } from './dom.js';
+import { h, refresh, facts, amount, open, bytes, count, countOf, duration, idText } from './dom.js';
 import { api } from './api.js';
 
 const actions = {
@@ -12,7 +12,7 @@ const kinds = { ready: 'good', halted: 'bad', starting: 'warn', waiting: 'warn',
 export async function home(body, frame) {
   const update = async () => {
     const status = await api.get('/api/v1/status', { signal: frame.signal });
-    fill(body, view(status));
+    refresh(body, view(status));
   };
   await update();
   frame.every(5000, () => update().catch(() => {}));
@@ -22,30 +22,30 @@ function view(status) {
   const { balance, network, peers, reachability, serving, storage } = status;
   const action = actions[status.next.action];
   return [
-    h('p', {}, pill(status.state, kinds[status.state] ?? '')),
-    h('h1', { id: 'state-sentence' }, status.sentence),
+    h('h1', { id: 'state-sentence', class: 'state' },
+      h('span', { class: `dot ${kinds[status.state] ?? ''}`, title: status.state, 'aria-hidden': 'true' }), h('span', {}, status.sentence)),
     h('section', { class: 'card next', 'aria-label': 'Next step' },
       h('p', {}, status.next.sentence), action ? h('a', { class: 'button primary', href: action[1] }, action[0]) : null),
     h('div', { class: 'grid' },
       h('section', { class: 'card', 'aria-label': 'Balance' },
         h('h2', {}, 'Balance'),
-        h('p', { class: 'money', title: `${balance.free} OPEN` }, open(balance.free), ' ', h('small', {}, 'OPEN free')),
+        h('p', { class: 'money', title: `${balance.free} OPEN` }, open(balance.free, 4), ' ', h('small', {}, 'OPEN free')),
         facts(['Pending', amount(balance.pending)], ['Locked', amount(balance.locked)], ['Staked', amount(balance.staked)])),
       h('section', { class: 'card', 'aria-label': 'Ledger' },
         h('h2', {}, 'Ledger'),
         facts(
-          ['Network', [network.name, network.local ? ' (local, never merges with another)' : '']],
+          ['Network', network.local ? [network.name === 'local' ? 'local' : [network.name, ', local'], h('div', { class: 'soft small' }, 'Never merges with another')] : network.name],
           ['Height', h('a', { href: `#/chain/${network.height}` }, count(network.height))],
           ['Synced', network.synced ? 'yes' : 'not yet'],
           ['Genesis', idText(network.genesis)], ['Account', idText(status.account)])),
       h('section', { class: 'card', 'aria-label': 'Peer' },
         h('h2', {}, 'Peer'),
         facts(
-          ['Connections', `${count(peers.connected)} of ${count(peers.known)} known peers`],
+          ['Connections', peers.known ? `${count(peers.connected)} of ${countOf(peers.known, 'known peer')}` : 'none, and no peer is known'],
           ['Reachable', [reachability.state, reachability.port ? `, port ${reachability.port}` : '']],
           ['Models', serving.models.length ? serving.models.join(', ') : 'none yet'],
           ['Answering', `${count(serving.running)} now, ${count(serving.queued)} waiting`],
           ['Disk', `${bytes(storage.used_bytes)} used, ${bytes(storage.free_bytes)} free`],
-          ['Up for', duration(status.uptime_s)], ['Version', `${status.version}, ${status.role}`]))),
+          ['Up for', duration(status.uptime_s)], ['Version', `${status.version}, ${status.role} peer`]))),
   ];
 }

@@ -1,6 +1,6 @@
 // Whom this peer is connected to, whether others reach it, and what the doctor says.
 
-import { h, fill, table, pill, field, during, checks, empty, bytes, duration, idText, count } from './dom.js';
+import { h, fill, refresh, table, pill, field, during, checks, empty, bytes, duration, idText, countOf } from './dom.js';
 import { api, paths } from './api.js';
 
 const kinds = { reachable: 'good', relayed: 'warn', blocked: 'bad' };
@@ -12,12 +12,14 @@ export async function network(body, frame) {
   const update = async () => {
     const [status, peers] = await Promise.all([
       api.get('/api/v1/status', { signal: frame.signal }), api.get('/api/v1/peers', { signal: frame.signal })]);
-    fill(reach, h('h2', {}, 'Reachability'),
+    refresh(reach, h('h2', {}, 'Reachability'),
       h('p', {}, pill(status.reachability.state, kinds[status.reachability.state] ?? ''),
         status.reachability.port ? ` on port ${status.reachability.port}` : ''),
+      status.reachability.state === 'unknown'
+        ? h('p', { class: 'soft' }, 'Nobody has come in from outside yet, so whether others can reach this peer is not known.') : null,
       status.reachability.remedy ? h('p', { class: 'notice' }, status.reachability.remedy) : null);
-    fill(list, peers.peers.length ? peerTable(peers.peers, peerFault, frame, update)
-      : empty('No connections', `${count(peers.known)} peers are known. Connect to one by its address below.`));
+    refresh(list, peers.peers.length ? peerTable(peers.peers, peerFault, frame, update)
+      : empty('No connections', `${peers.known ? `${countOf(peers.known, 'peer')} known, none connected.` : 'No peer is known yet.'} Connect to one by its address below.`));
   };
   const address = h('input', { name: 'address', required: true, maxlength: 512, spellcheck: 'false', autocomplete: 'off', placeholder: '/ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…' });
   const connect = h('button', { type: 'submit' }, 'Connect');

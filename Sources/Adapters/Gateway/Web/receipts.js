@@ -1,8 +1,9 @@
 // The receipts this peer knows, one in full, and a verdict per check for a bundle that someone brings.
 
-import { h, fill, append, table, amount, pill, time, facts, shares, checks, idText, short, count, during, pages, empty, fault } from './dom.js';
+import { h, fill, append, table, amount, pill, time, facts, shares, checks, idText, rowName, short, count, during, pages, empty, fault } from './dom.js';
 import { api, paths } from './api.js';
 
+const roles = { payer: 'paid', server: 'served', both: 'paid and served' };
 const kinds = { batched: 'good', refused: 'bad' };
 const state = (receipt) => [pill(receipt.state, kinds[receipt.state] ?? ''), receipt.refusal ? ` ${receipt.refusal}` : ''];
 const batchLink = (number) => (typeof number === 'number' ? h('a', { href: `#/chain/${number}` }, count(number)) : 'not yet');
@@ -17,7 +18,7 @@ export async function receipts(body, frame) {
       ['Receipt', (r) => h('a', { href: `#/receipts/${r.id}` }, h('code', {}, short(r.id)))],
       ['Time', (r) => time(r.time_ms)],
       ['Model', (r) => [r.model, r.datanet ? ` with ${r.datanet}` : '']],
-      ['Role', (r) => r.role], ['State', state], ['Batch', (r) => batchLink(r.batch), 'number'],
+      ['This peer', (r) => roles[r.role] ?? r.role], ['State', state], ['Batch', (r) => batchLink(r.batch), 'number'],
       ['Cost', (r) => amount(r.cost), 'number'],
     ], rows) : empty('No receipts yet', 'Every paid answer leaves one. ', h('a', { href: '#/chat' }, 'Ask a question'))));
   fill(body, h('h1', {}, 'Receipts'), verifier(), h('section', { class: 'card', 'aria-label': 'Known receipts' }, list.element));
@@ -80,9 +81,9 @@ export async function receipt(body, frame, id) {
     data.contributors?.length ? h('section', { class: 'card' }, h('h2', {}, 'Contributors'),
       shares(data.contributors.map((c) => ({ name: idText(c.account), ppm: c.ppm, detail: amount(c.amount) })))) : null,
     data.sources?.length ? h('section', { class: 'card' }, h('h2', {}, 'Rows'),
-      shares(data.sources.map((s) => ({ name: s.row_id ?? short(s.row), ppm: s.ppm, quote: s.text })))) : null,
+      shares(data.sources.map((s) => ({ name: rowName(s), ppm: s.ppm, quote: s.text })))) : null,
     data.shares ? h('section', { class: 'card' }, h('h2', {}, 'Where the fee went'),
-      facts(...Object.entries(shareNames).filter(([key]) => key in data.shares).map(([key, name]) => [name, amount(data.shares[key])]))) : null,
+      facts(...Object.entries(shareNames).filter(([key]) => Number(data.shares[key] ?? 0) > 0).map(([key, name]) => [name, amount(data.shares[key])]))) : null,
     data.receipt ? h('section', { class: 'card' }, h('details', {}, h('summary', {}, 'Every signed field'),
       append(h('pre', { tabindex: 0 }), [JSON.stringify(data.receipt, null, 2)]))) : null);
   verify.hidden = data.state !== 'batched';
