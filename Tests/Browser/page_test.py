@@ -1,10 +1,11 @@
 """The web page of a peer, in headless Chromium.
 
-    python page_test.py URL [--fake] [--shots DIR]
+    python page_test.py URL --token FILE [--fake] [--shots DIR]
 
-URL is what `openledger up` prints, with its #code=…; or one without, and --token FILE. With --fake the peer is the fake one
-of Tests/GatewayTests (ServeFakeNode), and what it is known to answer is checked too. --shots writes a screenshot of each page,
-desktop and phone, light and dark. Needs `pip install selenium`, chromium and chromium-driver. Exits 1 if a check failed.
+URL is a peer's, as in http://127.0.0.1:8547, and FILE its home's token. The peer should be a fresh one that holds the starter
+model and datanets: the test asks, creates a datanet, contributes to it and transfers. With --fake the peer is the fake one of
+Tests/GatewayTests (ServeFakeNode). --shots writes a screenshot of each page, desktop and phone, light and dark. Needs
+`pip install selenium`, chromium and chromium-driver. Exits 1 if a check failed.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+import urllib.request
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -21,6 +23,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 PAGES = ["/", "/chat", "/receipts", "/datanets", "/network", "/chain"]
+ROWS = """{"prompt":"What is mead?","completion":"mead (noun): <script>alert(1)</script>"}
+{"prompt":"What is kvass?","completion":"kvass (noun): a drink of rye bread."}
+"""
 failures = 0
 
 
@@ -68,6 +73,25 @@ class Page:
         self.wait(lambda d: d.find_elements(By.CSS_SELECTOR, "main h1"))
         time.sleep(0.4)
 
+    def ready(self):
+        self.wait(lambda d: d.execute_script("return document.documentElement.dataset.ready") == "true", 30)
+
+    def session(self, word):
+        """Whether the session's button comes to say `word`: Lock while the page is unlocked, else Unlock."""
+        try:
+            return self.wait(lambda d: d.find_element(By.ID, "session").text == word)
+        except Exception:
+            return False
+
+    def ask_peer(self, path, token=None, body=None):
+        request = urllib.request.Request(self.base + path, data=body)
+        if token:
+            request.add_header("Authorization", "Bearer " + token)
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read()
+
     def view(self, width, height, dark):
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                                     {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
@@ -105,6 +129,13 @@ return [...document.querySelectorAll('main input, main select, main textarea, ma
   .filter((e) => !(e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim())).map((e) => e.outerHTML.slice(0, 120));
 """
 
+# What sticks out of its card, which the width of the document does not show.
+STICKS_OUT = """
+return [...document.querySelectorAll('.card *, .bar *, .top nav *')].filter((e) => e.checkVisibility() && !e.closest('pre, .drop'))
+  .filter((e) => e.getBoundingClientRect().right > Math.min(innerWidth, (e.closest('.card') ?? document.body).getBoundingClientRect().right) + 1)
+  .map((e) => `${e.tagName}.${e.className} "${e.textContent.trim().slice(0, 30)}"`);
+"""
+
 
 def look(page, shots):
     for width, height, device in [(1280, 900, "desktop"), (360, 740, "phone")]:
@@ -117,6 +148,8 @@ def look(page, shots):
                 name = f"{path.strip('/').replace('/', '-')[:24] or 'home'}-{device}-{scheme}"
                 wide = page.driver.execute_script("return document.documentElement.scrollWidth")
                 check(f"{name}: nothing wider than the screen", wide <= width, wide)
+                out = page.driver.execute_script(STICKS_OUT)
+                check(f"{name}: nothing sticks out of its card", not out, out)
                 bad = page.driver.execute_script(CONTRAST)
                 check(f"{name}: contrast of text is 4.5 or more", not bad, bad)
                 unlabelled = page.driver.execute_script(LABELS)
@@ -134,9 +167,7 @@ def converse(page, is_fake):
     page.go("/chat")
     question = page.one("textarea[name=prompt]")
     check("the question has the focus", page.driver.switch_to.active_element == question)
-    datanets = Select(page.one("select[name=datanet]"))
-    if len(datanets.options) > 1:
-        datanets.select_by_index(1)
+    Select(page.one("select[name=datanet]")).select_by_visible_text("food")
     adapters = Select(page.one("select[name=adapter]"))
     question.send_keys("Define brisket.")
     question.send_keys(Keys.CONTROL, Keys.ENTER)
@@ -146,13 +177,22 @@ def converse(page, is_fake):
     answer = page.one(".answer").text
     check("an answer was streamed", len(answer) > 3, page.text)
     check("the answer names its receipt and cost", "Receipt" in page.text and "Cost" in page.text, page.text)
-    if len(datanets.options) > 1:
-        check("the answer names its sources", "Owed to" in page.text and "%" in page.text, page.text)
+    check("the answer names its sources", "Owed to" in page.text and "%" in page.text, page.text)
     if is_fake:
         check("what rows say stays text", "<b>a soup</b>" in page.text, page.text)
         check("the adapter can be chosen", [o.text for o in adapters.options] == ["No adapter", "food"])
-    page.one("article a[href^='#/receipts/']").click()
-    check("the receipt opens", page.has("Receipt") and page.has("Payer"), page.text)
+    link = page.one("article a[href^='#/receipts/']")
+    receipt = link.get_attribute("href").split("#")[1]
+    link.click()
+    check("the receipt opens", page.has("Payer") and page.has("Contributors"), page.text)
+    page.go("/chat")
+    Select(page.one("select[name=datanet]")).select_by_visible_text("food")
+    page.one("textarea[name=prompt]").send_keys("Xyzzy plugh?", Keys.CONTROL, Keys.ENTER)
+    page.wait(lambda d: page.all(".answer") and not page.all(".answer.busy"), 90)
+    time.sleep(0.3)
+    said = "Owed to" in page.text or "No row of food fits" in page.text
+    check("an answer says whether rows were found", said, page.text)
+    return receipt
 
 
 def stop_an_answer(page):
@@ -164,28 +204,48 @@ def stop_an_answer(page):
     check("an answer can be stopped", page.has("Stopped"), page.text)
 
 
-def verify(page):
+def bundle(page, receipt, is_fake):
+    """The bytes of a receipt's bundle, as soon as a batch holds it."""
+    if is_fake:
+        return b"\xa1\x61\x61\x01"
+    for _ in range(60):
+        if json.loads(page.ask_peer("/api/v1" + receipt))["state"] == "batched":
+            return page.ask_peer("/api/v1" + receipt + "/bundle")
+        time.sleep(0.5)
+    raise TimeoutError(f"{receipt} is in no batch")
+
+
+def verify(page, receipt, is_fake):
+    good = bundle(page, receipt, is_fake)
+    forged = b"\xa1\x61\x61\x02" if is_fake else good[:-1] + bytes([good[-1] ^ 1])  # the last byte of a signature
     page.go("/receipts")
     with tempfile.TemporaryDirectory() as folder:
-        for name, content, expected in [("good.olr", b"\xa1\x61\x61\x01", "Valid."), ("forged.olr", b"\xa1\x61\x61\x02", "Not valid."),
+        for name, content, expected in [("good.olr", good, "Valid."), ("forged.olr", forged, "Not valid."),
                                         ("holiday.jpg", b"\xff\xd8\xff", "no receipt bundle")]:
             path = os.path.join(folder, name)
             with open(path, "wb") as file:
                 file.write(content)
             page.driver.find_element(By.ID, "bundle-file").send_keys(path)
             check(f"{name}: {expected}", page.has(expected), page.text)
-    check("a verdict per check is shown", len(page.all(".checks li")) in (0, 3))
+            if expected.endswith("alid."):
+                check(f"{name}: a verdict per check is shown", len(page.all("#verdict .checks li")) >= 3, page.text)
+            check(f"{name}: the verdict is nothing but this one", len(page.all("#verdict > [role]")) == 1, page.text)
+    page.go(receipt)
+    if not is_fake:
+        page.button("Check its proof").click()
+        check("a receipt's own proof is checked", page.has("Valid."), page.text)
 
 
-def contribute(page):
+def contribute(page, is_fake):
     page.go("/datanets")
     page.one("details summary").click()
-    page.one("input[name=name]").send_keys("drinks")
+    datanet = "drinks" if is_fake else f"drinks-{os.getpid()}"
+    page.one("input[name=name]").send_keys(datanet)
     page.one("input[name=license]").send_keys("CC0")
     page.button("Create datanet").click()
     check("a datanet is created and opened", page.has("Contribute rows") and page.has("drinks"), page.text)
     with tempfile.TemporaryDirectory() as folder:
-        for name, content, expected in [("bad.jsonl", '{"prompt":"a"}\n{!}\n', "bad.jsonl:2:"), ("good.jsonl", "{}\n{}\n", "2 rows are good")]:
+        for name, content, expected in [("bad.jsonl", '{"prompt":"a"}\n{!}\n', "bad.jsonl:2:"), ("good.jsonl", ROWS, "2 rows are good")]:
             path = os.path.join(folder, name)
             with open(path, "w") as file:
                 file.write(content)
@@ -195,81 +255,154 @@ def contribute(page):
                   page.button("Contribute").is_enabled() == (name == "good.jsonl"))
         page.button("Contribute").click()
         check("rows are contributed", page.has("2 rows are in the datanet"), page.text)
-    page.go("/datanets/food")
+    page.go("/datanets")
+    page.go("/datanets/food" if is_fake else f"/datanets/{datanet}")
     check("markup in rows stays text", page.has("<script>alert(1)</script>"), page.text)
+    page.go("/datanets/food")
+    rows = len(page.wait(lambda d: page.all("table[aria-label=Rows] tbody tr")))
     page.button("Show more").click()
-    check("the preview goes on", page.has("a cut of meat"), page.text)
+    check("the preview goes on", page.wait(lambda d: len(page.all("table[aria-label=Rows] tbody tr")) > rows), page.text)
 
 
-def pay(page):
+def pay(page, is_fake):
     page.go("/chain")
     check("batches, committee and account are shown", all(page.has(t) for t in ["Batches", "Committee", "Account"]), page.text)
     page.one("input[name=to]").send_keys("12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo")
-    page.one("input[name=amount]").send_keys("5000")
+    page.one("input[name=amount]").send_keys("5000000")
     page.button("Transfer").click()
-    check("a transfer beyond the balance is refused in words", page.has("this account holds 99.5 OPEN"), page.text)
+    check("a transfer beyond the balance is refused in words", page.has("this account holds 99.5 OPEN" if is_fake else "does not cover it"), page.text)
     page.one("input[name=amount]").clear()
     page.one("input[name=amount]").send_keys("1.5")
     page.button("Transfer").click()
-    check("a transfer is sent", page.has("waits for the next batch"), page.text)
+    check("a transfer is made", page.has("waits for the next batch" if is_fake else "Done, in batch"), page.text)
+    if not is_fake:
+        check("the history shows it", page.wait(lambda d: "1.5 OPEN" in page.one("table[aria-label=History]").text), page.text)
+
+
+def unlock(page, token):
+    """From the link that `openledger open` prints to a locked page and back: codes, tabs, the pasted token."""
+    driver = page.driver
+    link = json.loads(page.ask_peer("/api/v1/session/code", token, b"{}"))["url"]
+    code = link.split("#")[1]
+    driver.get(f"{page.base}/#{code}")
+    page.ready()
+    check("a link unlocks the page", page.session("Lock"))
+    check("the code is gone from the address", "code=" not in driver.current_url, driver.current_url)
+    check("home says the state in a sentence", page.one("#state-sentence").text != "", page.text)
+    check("home shows the balance", page.wait(lambda d: "OPEN" in d.find_element(By.ID, "balance").text))
+
+    first = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    driver.get(page.base + "/")
+    check("a second tab is given the session", page.session("Lock"))
+    driver.switch_to.new_window("tab")
+    driver.get(f"{page.base}/#{code}")
+    check("the same link again is no fault while a tab is unlocked", page.session("Lock") and not page.all("main .fault"), page.text)
+    driver.find_element(By.ID, "session").click()
+    check("the page is locked", page.session("Unlock"))
+    driver.close()
+    driver.switch_to.window(driver.window_handles[1])
+    check("and so is every tab", page.session("Unlock"))
+    driver.close()
+    driver.switch_to.window(first)
+    page.go("/chat")
+    driver.execute_script("location.hash = arguments[0]", code)
+    check("a spent link is said so", page.has("was used already"), page.text)
+    check("and its code is gone from the address", "code=" not in driver.current_url, driver.current_url)
+    page.go("/network")
+    check("and the message does not follow to the next page", "was used already" not in page.text, page.text)
+
+    page.one("#session").click()
+    secret = driver.find_element(By.ID, "unlock-secret")
+    for wrong, expected in [("olt_" + "x" * 43, "not the token of this peer"), ("hello", "neither a code")]:
+        secret.clear()
+        secret.send_keys(wrong, Keys.ENTER)
+        check(f"{wrong[:5]}… does not unlock", page.wait(lambda d: expected in d.find_element(By.ID, "unlock-fault").text))
+    secret.clear()
+    secret.send_keys(token, Keys.ENTER)
+    check("the home's token unlocks", page.session("Lock"))
+    kept = driver.execute_script("return Object.values(sessionStorage).join()")
+    check("the home's token is not kept", token not in kept and kept.startswith("ols_"))
+
+
+def walk_by_keyboard(page):
+    """Tab from the top of Home: the skip link, then every link of the bar, each with a visible ring."""
+    page.driver.get(page.base + "/")
+    page.driver.refresh()
+    page.ready()
+    seen, bare = [], []
+    for _ in range(12):
+        page.driver.switch_to.active_element.send_keys(Keys.TAB)
+        name, ring = page.driver.execute_script("""const e = document.activeElement;
+            return e === document.body ? [null, null] : [(e.getAttribute('aria-label') || e.textContent).trim(), getComputedStyle(e).outlineStyle];""")
+        seen.append(name)
+        bare += [name] if ring == "none" else []
+    wanted = ["Skip to the content", "Lock", "Home", "Chat", "Receipts", "Datanets", "Network", "Chain", "Ask a question"]
+    check("Tab reaches every control in order", [n for n in seen if n in wanted][:len(wanted)] == wanted, seen)
+    check("what has the focus shows it", not bare, bare)
+    action = page.one(".next a")
+    page.driver.execute_script("arguments[0].focus()", action)
+    time.sleep(6)  # Home renews itself every 5 s
+    focused = page.driver.execute_script("return document.activeElement.textContent")
+    check("the focus survives what is renewed", focused == "Ask a question", focused)
+
+
+def lose(page):
+    """The peer goes away and comes back while Home is shown."""
+    page.go("/")
+    notice = page.driver.find_element(By.ID, "lost")
+    conditions = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.driver.execute_cdp_cmd("Network.enable", {})
+    page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **conditions})
+    check("a peer that does not answer is said so", page.wait(lambda d: notice.is_displayed()))
+    page.go("/chain")
+    check("a page that cannot be shown says why", page.has("The peer does not answer"), page.text)
+    page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **conditions})
+    check("and is shown when it answers again", page.wait(lambda d: not notice.is_displayed(), 30) and page.has("Batches"), page.text)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("--fake", action="store_true")
-    parser.add_argument("--token", help="file with the home's token")
+    parser.add_argument("--token", required=True, help="file with the home's token")
     parser.add_argument("--shots")
     arguments = parser.parse_args()
-    base = arguments.url.split("#")[0].rstrip("/")
+    is_fake = arguments.fake
+    with open(arguments.token) as file:
+        token = file.read().strip()
     driver = start()
     try:
-        page = Page(driver, base)
+        page = Page(driver, arguments.url.split("#")[0].rstrip("/"))
         page.view(1280, 900, False)
-        driver.get(arguments.url)
-        page.wait(lambda d: d.execute_script("return document.documentElement.dataset.ready") == "true", 30)
-        check("the code is gone from the address", "code=" not in driver.current_url, driver.current_url)
-        if arguments.token:
-            page.one("#session").click()
-            driver.find_element(By.ID, "unlock-secret").send_keys(open(arguments.token).read().strip(), Keys.ENTER)
-        page.wait(lambda d: d.find_element(By.ID, "session").text == "Lock")
-        check("the page is unlocked", True)
-        check("home says the state in a sentence", page.one("#state-sentence").text != "", page.text)
-        check("home shows the balance", "OPEN" in driver.find_element(By.ID, "balance").text)
-
-        driver.switch_to.new_window("tab")
-        driver.get(base + "/")
-        page.wait(lambda d: d.find_element(By.ID, "session").text == "Lock")
-        check("a second tab is given the session", True)
-        driver.close()
-        driver.switch_to.window(driver.window_handles[0])
-        driver.get(arguments.url.split("#")[0] + "#code=olc_" + "x" * 43)
-        driver.refresh()
-        check("a spent code is said so", page.has("was used already"), page.text)
-
-        page.paths = list(PAGES)
+        unlock(page, token)
         for path in PAGES:
             page.go(path)
             check(f"{path} shows no error", not page.all("main .fault[role=alert]"), page.text)
         page.go("/no-such-page")
         check("an unknown page says so", page.has("no such page"))
-        converse(page, arguments.fake)
-        if arguments.fake:
-            for action in (stop_an_answer, verify, contribute, pay):
-                action(page)
-            page.paths += ["/receipts/9c0f3a41d27e7f0b6c55e2a8d1b49f7733aa0c1e5d6f8b92c4e7a1035b6d9f20", "/datanets/food", "/chain/128"]
+        walk_by_keyboard(page)
+        receipt = converse(page, is_fake)
+        if is_fake:  # the starter model answers faster than anyone stops it
+            stop_an_answer(page)
+        verify(page, receipt, is_fake)
+        contribute(page, is_fake)
+        pay(page, is_fake)
+        page.paths = PAGES + [receipt, "/datanets/food", "/chain/128" if is_fake else "/chain/1"]
         driver.find_element(By.ID, "session").click()
-        page.wait(lambda d: d.find_element(By.ID, "session").text == "Unlock")
+        check("the page is locked in the end", page.session("Unlock"))
         page.go("/chat")
         page.one("textarea[name=prompt]").send_keys("x", Keys.CONTROL, Keys.ENTER)
         check("a locked page asks for the secret", page.wait(lambda d: d.find_element(By.ID, "unlock").get_attribute("open") is not None))
-        driver.find_element(By.CSS_SELECTOR, "#unlock button[value=cancel]").click()
+        driver.find_element(By.ID, "unlock-secret").send_keys(Keys.ESCAPE)
+        check("what was typed is still there", page.one("textarea[name=prompt]").get_attribute("value") == "x")
         if arguments.shots:
             os.makedirs(arguments.shots, exist_ok=True)
         look(page, arguments.shots)
         log = [entry for entry in driver.get_log("browser")
                if entry["level"] == "SEVERE" and "the server responded with a status of" not in entry["message"]]
         check("the console has no errors and no policy violations", not log, json.dumps(log[:5]))
+        lose(page)
     finally:
         driver.quit()
     print(f"{failures} failed" if failures else "all hold")
