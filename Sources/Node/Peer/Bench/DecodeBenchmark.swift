@@ -36,7 +36,7 @@ enum DecodeBenchmark {
             members.append(JSONMember(precision.rawValue, .members(figures)))
         }
         return members + [
-            JSONMember("instruction_set", .string("\(InstructionSet.best)")),
+            JSONMember("instruction_set", .string(InstructionSet.best.name)),
             JSONMember("sequences", .integer(sequences)), JSONMember("adapter", .string(adapter.name)),
             JSONMember("threads", .integer(1)),
         ]
