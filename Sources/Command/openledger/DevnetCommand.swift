@@ -9,7 +9,7 @@ struct DevnetCommand: AsyncParsableCommand {
         discussion: """
             EXAMPLE
               openledger devnet --peers 4 --home /tmp/devnet
-              openledger ask "Define brisket." --home /tmp/devnet/peer-1
+              openledger ask "Define brisket." --home /tmp/devnet/peer1
 
             Ctrl-C drains all of them. The homes stay; the same command goes on where it ended.
             """)
@@ -61,7 +61,8 @@ struct DevnetCommand: AsyncParsableCommand {
             Homes      \(plan.members.map { "\($0.home)  http://\($0.http)" }.joined(separator: "\n           "))
 
             Join from another home:
-              openledger up --home DIR --network \(plan.genesisFile) --bootstrap \(plan.members[0].address) --http 127.0.0.1:0
+              openledger up --home DIR --network \(plan.genesis) --bootstrap \(plan.members[0].address) --listen /ip4/127.0.0.1/tcp/0 --http 127.0.0.1:0
+            The genesis is in \(plan.genesisFile) too: --network takes the hash or the file.
             """
         }
         for await _ in stopping { break }

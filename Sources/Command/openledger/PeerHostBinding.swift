@@ -90,6 +90,7 @@ struct EmbeddedPeer: PeerHost {
         } catch let fault as PeerFault {
             switch fault {
             case .settings: throw CommandFault(.usage, fault.description)
+            case .waiting: throw CommandFault(.unreachable, fault.description)
             default: throw CommandFault(.failed, fault.description)
             }
         } catch let fault as BenchmarkFault {

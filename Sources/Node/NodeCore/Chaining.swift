@@ -298,19 +298,50 @@ extension Node {
     }
 
     /// The adapter reads the range from the store and sends each batch as one message; the core only says which.
-    mutating func serveBatches(_ bytes: [UInt8], on stream: StreamID, to peer: PeerID) {
-        guard var fields = try? CBORFields(decoding: bytes, "BatchesWanted", limits: CBORLimits(bytesMax: 1024)),
-            let type = try? fields.text("type", max: 16), type == "batches", let from = try? fields.unsigned("from"),
-            let through = try? fields.unsigned("through"), (try? fields.finish()) != nil, from > 0, from <= through
-        else {
+    mutating func serveHeaders(_ bytes: [UInt8], on stream: StreamID, to peer: PeerID) {
+        guard let wanted = HeadersWanted(bytes) else {
             blame(peer, "batches: a malformed request")
             effects.append(.reset(stream))
             ended(stream)
             return
         }
-        let last = min(through, chain.height, from &+ UInt64(Self.batchesPerAnswerMax - 1))
-        guard from <= last else { return finish(stream) }
-        effects.append(.sendBatches(stream, from: from, through: last))
+        switch wanted {
+        case .genesis(let asked):
+            // Who is not of that network says nothing.
+            if asked == network { send(configuration.genesis.encoded(), on: stream) }
+            finish(stream)
+        case .batches(let from, let through):
+            let last = min(through, chain.height, from &+ UInt64(Self.batchesPerAnswerMax - 1))
+            guard from <= last else { return finish(stream) }
+            effects.append(.sendBatches(stream, from: from, through: last))
+        }
+    }
+}
+
+/// A request on `/openledger/headers/1`.
+enum HeadersWanted: Hashable, Sendable {
+    static let bytesMax = 1024
+
+    case batches(from: UInt64, through: UInt64)
+    case genesis(NetworkID)
+
+    init?(_ bytes: [UInt8]) {
+        let limits = CBORLimits(bytesMax: Self.bytesMax)
+        guard var fields = try? CBORFields(decoding: bytes, "HeadersWanted", limits: limits),
+            let type = try? fields.text("type", max: 16)
+        else { return nil }
+        switch type {
+        case "batches":
+            guard let from = try? fields.unsigned("from"), let through = try? fields.unsigned("through"), from > 0,
+                from <= through
+            else { return nil }
+            self = .batches(from: from, through: through)
+        case GenesisRequest.type:
+            guard let network = try? fields.network("network") else { return nil }
+            self = .genesis(network)
+        default: return nil
+        }
+        guard (try? fields.finish()) != nil else { return nil }
     }
 }
 
@@ -321,6 +352,8 @@ package enum MetaKey {
     package static let genesis = Array("genesis".utf8)
     static let lastAnswer = Array("lastAnswer".utf8)
     package static let heldPrefix = Array("datanet:".utf8)
+    /// Before the root of content that is complete here.
+    package static let contentPrefix = Array("have:".utf8)
     static func held(_ id: DatanetID) -> [UInt8] { heldPrefix + id.digest.bytes }
 }
 

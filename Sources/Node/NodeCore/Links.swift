@@ -215,7 +215,7 @@ extension Node {
         case .bitswap: exchange(bitswap.handle(.received(link.peer, bytes), now: moment.instant))
         case .consensus: consensusReceived(bytes, from: link.peer)
         case .headersAsked: batchesReceived(bytes, from: link.peer)
-        case .headersServed: serveBatches(bytes, on: stream, to: link.peer)
+        case .headersServed: serveHeaders(bytes, on: stream, to: link.peer)
         case .catalogAsked: catalogReceived(bytes, from: link.peer)
         case .peersAsked: peersReceived(bytes, from: link.peer)
         case .catalogServed: serveCatalog(bytes, on: stream, to: link.peer)

@@ -99,7 +99,7 @@ extension Node {
             }
             // Behind every block's write: the marker is durable when all of it is.
             persist(
-                [.put(.meta, key: Array("have:".utf8) + root.bytes, value: [1])],
+                [.put(.meta, key: MetaKey.contentPrefix + root.bytes, value: [1])],
                 then: [.effect(.notify(.contentComplete(root)))] + answers)
         case .failed(let fault):
             close(root)

@@ -30,6 +30,8 @@ package struct Home: Sendable {
     package var configurationPath: String { "\(path)/config.toml" }
     package var socketPath: String { "\(path)/api.sock" }
     package var genesisPath: String { "\(path)/genesis.cbor" }
+    /// The hash of the network that this home is to join, while it has no genesis.
+    package var wantedNetworkPath: String { "\(path)/network.wanted" }
     package var storePath: String { path }
 
     /// Opens the folder, or makes it with mode 0700.
@@ -110,7 +112,41 @@ package struct Home: Sendable {
         do { return try Genesis(decoding: Array(data)) } catch { throw .genesis("\(path) is no genesis: \(error)") }
     }
 
+    /// Whole or not at all, and on disk when this returns.
     package func keep(_ genesis: Genesis) throws(HomeFault) {
-        try Self.writeNew(genesis.encoded(), to: genesisPath)
+        guard !FileManager.default.fileExists(atPath: genesisPath) else { throw .exists(path: genesisPath) }
+        try Self.writeWhole(genesis.encoded(), to: genesisPath)
+        unlink(wantedNetworkPath)
+    }
+
+    /// A home that was told to join a network never becomes one of its own, whatever it is started with later.
+    package func wants(_ network: NetworkID) throws(HomeFault) {
+        try Self.writeWhole(Array(network.text.utf8), to: wantedNetworkPath)
+    }
+
+    package var wantedNetwork: String? {
+        FileManager.default.contents(atPath: wantedNetworkPath).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Writes a file beside its place and moves it there.
+    static func writeWhole(_ bytes: [UInt8], to path: String) throws(HomeFault) {
+        let partial = "\(path).partial"
+        unlink(partial)
+        try writeNew(bytes, to: partial)
+        try move(partial, to: path)
+    }
+
+    /// Durable when this returns.
+    static func move(_ from: String, to path: String) throws(HomeFault) {
+        guard rename(from, path) == 0 else {
+            throw .cannotMake(path: path, reason: String(cString: strerror(errno)))
+        }
+        let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+        let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .cannotMake(path: path, reason: String(cString: strerror(errno))) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else {
+            throw .cannotMake(path: path, reason: String(cString: strerror(errno)))
+        }
     }
 }

@@ -6,6 +6,8 @@ package import Primitives
 package import Records
 
 package enum LocalNetwork {
+    /// Marks money that is worth nothing elsewhere.
+    package static let name = "local"
     package static let total = Amount(baseUnits: Amount.one.baseUnits * 1_000_000)
     package static let stake = Amount(baseUnits: Amount.one.baseUnits * 1_000)
     package static let faucetAmount = Amount(baseUnits: Amount.one.baseUnits * 100)
@@ -14,7 +16,7 @@ package enum LocalNetwork {
     package static func genesis(
         owner key: SigningKey, assets: [(CID, FolderManifest)], at time: WallTime
     ) throws -> Genesis {
-        try genesis(name: "local", members: [key.publicKey], faucet: key.publicKey.account, assets: assets, at: time)
+        try genesis(name: name, members: [key.publicKey], faucet: key.publicKey.account, assets: assets, at: time)
     }
 
     /// - Parameter members: each gets the same stake, one seat (or 16 of 64 with four) and some money; the first owns the assets.

@@ -8,6 +8,7 @@ package import Logging
 import Metrics
 import Primitives
 import Records
+import Synchronization
 
 /// What a peer says when it is ready.
 package struct ReadyNote: Sendable {
@@ -29,7 +30,7 @@ package enum PeerProcess {
         let registry = PrometheusRegistry()
         MetricsSystem.bootstrap(registry)
         let stop = StopSignals()
-        let peer = try await RunningPeer.start(options, logger: logger)
+        guard let peer = try await start(options, logger, unless: stop) else { return }
         do {
             try await serve(peer, registry: registry, socketOnly: false, stop: stop) { address in
                 let listen = (try? await peer.handle.listenAddresses()) ?? []
@@ -44,6 +45,22 @@ package enum PeerProcess {
             throw error
         }
         await peer.stop()
+    }
+
+    /// Nil when it was told to stop before the peer was up: a newcomer may wait long for its genesis.
+    private static func start(
+        _ options: PeerOptions, _ logger: Logger, unless stop: StopSignals
+    ) async throws -> RunningPeer? {
+        let starting = Task { try await RunningPeer.start(options, logger: logger) }
+        Task {
+            await stop.wait()
+            starting.cancel()
+        }
+        do {
+            return try await starting.value
+        } catch PeerFault.stopped {
+            return nil
+        }
     }
 
     /// Opens the home under its lock, serves its API on the Unix socket alone while `body` runs.
@@ -70,21 +87,25 @@ package enum PeerProcess {
         if let error = outcome.error { throw error }
     }
 
+    static func gateway(
+        _ home: Home, _ settings: Settings, _ service: some NodeService, _ registry: PrometheusRegistry,
+        _ logger: Logger
+    ) throws -> HTTPGateway {
+        let token = try HomeToken.load(orCreateAt: home.tokenPath)
+        var configuration = GatewayConfiguration(
+            host: settings.httpHost, port: settings.httpPort, socketPath: home.socketPath, homeToken: token)
+        configuration.allowedHosts = settings.list("http.hosts")
+        configuration.apiKeyDigests = Set(settings.list("http.keys").map { Digest(sha256: Array($0.utf8)) })
+        unlink(home.socketPath)
+        return try HTTPGateway(configuration: configuration, service: service, registry: registry, logger: logger)
+    }
+
     private static func serve(
         _ peer: RunningPeer, registry: PrometheusRegistry, socketOnly: Bool, stop: StopSignals,
         bound: @escaping @Sendable (GatewayAddress) async -> Void
     ) async throws {
-        let token = try HomeToken.load(orCreateAt: peer.home.tokenPath)
-        var configuration = GatewayConfiguration(
-            host: peer.settings.httpHost, port: peer.settings.httpPort, socketPath: peer.home.socketPath,
-            homeToken: token)
-        configuration.allowedHosts = peer.settings.list("http.hosts")
-        configuration.apiKeyDigests = Set(peer.settings.list("http.keys").map { Digest(sha256: Array($0.utf8)) })
-        unlink(peer.home.socketPath)
-        let service = PeerService(peer: peer)
-        let gateway = try HTTPGateway(
-            configuration: configuration, service: service, registry: registry, logger: peer.logger)
-        try await withThrowingTaskGroup(of: Void.self) { group in
+        let gateway = try gateway(peer.home, peer.settings, PeerService(peer: peer), registry, peer.logger)
+        try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
                 let address = AsyncStream<GatewayAddress>.makeStream()
                 async let announced: Void = {
@@ -96,51 +117,73 @@ package enum PeerProcess {
                 }
                 address.continuation.finish()
                 await announced
+                return true
             }
             group.addTask {
                 await stop.wait()
                 await gateway.drain()
+                return false
             }
             group.addTask {
                 while !Task.isCancelled {
                     try? await Task.sleep(for: .seconds(advertSeconds))
-                    if Task.isCancelled { return }
+                    if Task.isCancelled { break }
                     await peer.advertise()
                     await peer.keepLive()
                 }
+                return false
             }
             // The gateway ends when it drained; the rest is only there for it.
-            try await group.next()
+            while let isOver = try await group.next(), !isOver {}
             group.cancelAll()
             stop.trigger()
         }
     }
 }
 
-/// SIGTERM and SIGINT as something to wait for.
+/// SIGTERM and SIGINT as something to wait for, by as many as want to.
 private final class StopSignals: Sendable {
-    private let stream: AsyncStream<Void>
-    private let continuation: AsyncStream<Void>.Continuation
+    private final class Waiters: Sendable {
+        private let state = Mutex<(isOver: Bool, list: [CheckedContinuation<Void, Never>])>((false, []))
+
+        func end() {
+            let list = state.withLock { state in
+                defer { state = (true, []) }
+                return state.list
+            }
+            for waiter in list { waiter.resume() }
+        }
+
+        func add(_ waiter: CheckedContinuation<Void, Never>) {
+            let isOver = state.withLock { state in
+                if !state.isOver { state.list.append(waiter) }
+                return state.isOver
+            }
+            if isOver { waiter.resume() }
+        }
+    }
+
+    private let waiters: Waiters
     private let sources: SourceBox
 
     init() {
-        let (stream, continuation) = AsyncStream<Void>.makeStream()
-        self.stream = stream
-        self.continuation = continuation
+        let waiters = Waiters()
+        self.waiters = waiters
         sources = SourceBox(
             [SIGTERM, SIGINT].map { number in
                 signal(number, SIG_IGN)
                 let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-                source.setEventHandler { continuation.finish() }
+                source.setEventHandler { waiters.end() }
                 source.resume()
                 return source
             })
     }
 
-    func trigger() { continuation.finish() }
+    func trigger() { waiters.end() }
 
+    /// Returns when a signal came or `trigger` was called; a task's end does not end it.
     func wait() async {
-        for await _ in stream {}
+        await withCheckedContinuation { waiters.add($0) }
     }
 }
 

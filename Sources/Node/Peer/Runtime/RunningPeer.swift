@@ -1,6 +1,8 @@
 // A peer that runs: home, store, engines, node, swarm and gateway, put together, and taken apart in the opposite order.
 //
 //   open home ──▶ store (locked) ──▶ shelf, starter ──▶ genesis ──▶ node on its loop ──▶ listening ──▶ gateway ──▶ ready
+//                                                         │ only its hash is known ▲
+//                                                         └▶ asked of boot peers ──┘ `GenesisSearch`
 //   SIGTERM ──▶ gateway drains ──▶ swarm stops ──▶ store closes ──▶ exit 0
 
 import Datanets
@@ -42,13 +44,18 @@ package enum PeerFault: Error, Sendable, CustomStringConvertible {
     case transport(String)
     case network(String)
     case gateway(String)
+    /// Not reachable: what is missing comes from peers that are not there.
+    case waiting(String)
+    /// Told to end before it was up.
+    case stopped
 
     package var description: String {
         switch self {
         case .home(let fault): "\(fault)"
         case .settings(let fault): "\(fault)"
         case .storage(let fault): "\(fault)"
-        case .transport(let reason), .network(let reason), .gateway(let reason): reason
+        case .transport(let reason), .network(let reason), .gateway(let reason), .waiting(let reason): reason
+        case .stopped: "stopped before it was up"
         }
     }
 }
@@ -121,7 +128,7 @@ package final class RunningPeer: Sendable {
 
         let starter = options.starter ? Starter.find(options.starterPath) : nil
         let shelved = try importStarter(starter, into: shelf, logger)
-        let genesis = try genesis(home, settings, key, shelved)
+        let genesis = try await genesis(home, settings, key, shelved, nodeStore.store, options, logger)
         let restored: Restored
         do { restored = try nodeStore.restored() } catch { throw .storage(error) }
         let configuration = try configuration(settings, genesis, key)
@@ -155,7 +162,7 @@ package final class RunningPeer: Sendable {
         let listen = options.offline ? [] : (try? settings.addresses("listen")) ?? []
         let swarm: SwarmHandle
         do {
-            swarm = try SwarmHandle.start(swarmConfiguration(key)) { swarm in
+            swarm = try SwarmHandle.start(swarmConfiguration(key, protocols())) { swarm in
                 defer { ready.signal() }
                 do {
                     for address in listen { try swarm.listen(on: address) }
@@ -199,7 +206,7 @@ package final class RunningPeer: Sendable {
         return peer
     }
 
-    private static func swarmConfiguration(_ key: SigningKey) -> SwarmConfiguration {
+    private static func protocols() -> [ProtocolID: ProtocolLimits] {
         var protocols: [ProtocolID: ProtocolLimits] = [:]
         for (name, bytesMax) in NodeProtocol.accepted {
             guard let id = ProtocolID(name) else { continue }
@@ -207,7 +214,13 @@ package final class RunningPeer: Sendable {
                 framing: .messages(bytesMax: bytesMax), sendHighWaterBytes: 4 << 20,
                 sendBufferBytesMax: max(32 << 20, 4 * bytesMax))
         }
-        return SwarmConfiguration(
+        return protocols
+    }
+
+    static func swarmConfiguration(
+        _ key: SigningKey, _ protocols: [ProtocolID: ProtocolLimits]
+    ) -> SwarmConfiguration {
+        SwarmConfiguration(
             connection: ConnectionSettings(
                 identity: key, protocols: protocols,
                 about: LocalInfo(
@@ -256,42 +269,6 @@ package final class RunningPeer: Sendable {
             }
             return made
         } catch { throw .network("the starter model cannot be imported: \(error)") }
-    }
-
-    private static func genesis(
-        _ home: Home, _ settings: Settings, _ key: SigningKey, _ shelved: [(CID, FolderManifest)]
-    ) throws(PeerFault) -> Genesis {
-        do {
-            let wanted = settings.text("network")
-            let known = try home.genesis()
-            if wanted.isEmpty {
-                if let known { return known }
-                let genesis = try LocalNetwork.genesis(owner: key, assets: shelved, at: NodeDriver.wallTime())
-                try home.keep(genesis)
-                return genesis
-            }
-            if let network = NetworkID(text: wanted) {
-                if let known, known.network == network { return known }
-                throw PeerFault.network(
-                    "this home does not have the genesis of \(wanted); give the genesis file once: --network FILE")
-            }
-            let genesis = try Home.readGenesis(wanted)
-            if let known {
-                guard known.network == genesis.network else {
-                    throw PeerFault.network(
-                        "this home belongs to network \(known.network); use another home for \(genesis.network)")
-                }
-                return known
-            }
-            try home.keep(genesis)
-            return genesis
-        } catch let fault as HomeFault {
-            throw .home(fault)
-        } catch let fault as PeerFault {
-            throw fault
-        } catch {
-            throw .network("\(error)")
-        }
     }
 
     /// Announces what this peer has, registers what it owns, creates the starter datanet on a fresh home.

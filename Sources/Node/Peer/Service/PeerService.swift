@@ -113,9 +113,13 @@ package final class PeerService: NodeService, Sendable {
         }
     }
 
-    /// The answer goes out first; then the process is told to end as by its operator.
     private func shutdown() -> JSONValue {
         isDraining.withLock { $0 = true }
+        return Self.endProcess()
+    }
+
+    /// The answer goes out first; then the process is told to end as by its operator.
+    static func endProcess() -> JSONValue {
         Task.detached {
             try? await Task.sleep(for: .milliseconds(100))
             kill(getpid(), SIGTERM)
