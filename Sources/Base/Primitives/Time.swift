@@ -56,4 +56,22 @@ public struct WallTime: Hashable, Comparable, Sendable {
         let (sum, overflow) = milliseconds.addingReportingOverflow(delta)
         return WallTime(milliseconds: overflow ? (delta > 0 ? .max : .min) : sum)
     }
+
+    /// ISO 8601 to the second, for people: `2026-11-22T17:08:37Z`. Milliseconds where the year has no four digits.
+    public var text: String {
+        let day: Int64 = 86_400_000
+        guard milliseconds >= 0, milliseconds < 2_932_897 * day else { return "\(milliseconds) ms since 1970" }
+        // Days counted from the first of March of year 0, in eras of 400 years: the leap day ends its year.
+        let days = milliseconds / day + 719_468
+        let ofEra = days % 146_097
+        let yearOfEra = (ofEra - ofEra / 1460 + ofEra / 36_524 - ofEra / 146_096) / 365
+        let ofYear = ofEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let march = (5 * ofYear + 2) / 153
+        let month = march < 10 ? march + 3 : march - 9
+        let year = yearOfEra + days / 146_097 * 400 + (month <= 2 ? 1 : 0)
+        let seconds = milliseconds % day / 1000
+        func two(_ value: Int64) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        let date = "\(year)-\(two(month))-\(two(ofYear - (153 * march + 2) / 5 + 1))"
+        return "\(date)T\(two(seconds / 3600)):\(two(seconds / 60 % 60)):\(two(seconds % 60))Z"
+    }
 }

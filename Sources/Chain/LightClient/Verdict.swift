@@ -100,7 +100,11 @@ public enum BundleVerifier {
         guard data.contributors.allSatisfy({ $0.share.value > 0 }),
             zip(data.contributors, data.contributors.dropFirst()).allSatisfy({ $0.account < $1.account })
         else { return ("a contributor without a share, twice, or out of order", "") }
-        return (nil, "\(data.contributors.count) contributors, 1000000 parts")
+        return (
+            nil,
+            data.contributors.count == 1
+                ? "one contributor has all" : "\(data.contributors.count) contributors share 1000000 parts"
+        )
     }
 
     private static func inclusion(_ bundle: ReceiptBundle) -> (String?, String) {
@@ -151,6 +155,6 @@ public enum BundleVerifier {
                 return ("the checkpoint is too old to be trusted; take a newer one from several peers", "")
             }
         }
-        return (nil, "batch of \(bundle.header.time.milliseconds) ms since 1970")
+        return (nil, "batch of \(bundle.header.time.text)")
     }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Primitives
+import Simulation
 
 struct SimulateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -10,17 +11,17 @@ struct SimulateCommand: AsyncParsableCommand {
 
             The same seed gives the same digest. Exit code 1 when a property is broken.
             """)
-    static let peersMax = 64
+    static let peersMax = SimulationOptions.peersMax
     static let stepsMax = 10_000_000
 
     @OptionGroup var global: GlobalOptions
     @Option var seed: UInt64
     @Option var peers = 16
     @Option var steps = 2_000
-    @Option(help: "Comma-separated: loss, duplicate, delay, partition, crash, byzantine; none; default all.")
+    @Option(help: "Comma-separated: loss, duplicate, delay, partition, crash, byzantine, vanish; none; default all.")
     var faults = "all"
 
-    static let faultNames = ["loss", "duplicate", "delay", "partition", "crash", "byzantine"]
+    static let faultNames = SimulatedFault.allCases.map(\.rawValue)
 
     var chosen: [String] {
         switch faults {

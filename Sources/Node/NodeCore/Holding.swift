@@ -13,10 +13,44 @@ struct HoldingDesk: Sendable {
     var book: DatanetBook
     /// Blocks looked for on this disk for the book.
     var reads: [Ticket: CID] = [:]
-    /// Who waits for a datanet to be complete here, and for which snapshot.
-    var waiters: [DatanetID: [(command: CommandID, snapshot: CID)]] = [:]
+    /// Somebody waits for a datanet to be complete here.
+    struct Waiter: Sendable {
+        let command: CommandID
+        let snapshot: CID
+        var deadline: Instant
+        /// Were there while it waited.
+        var seen: Set<PeerID>
+    }
+
+    var waiters: [DatanetID: [Waiter]] = [:]
+    /// Wanted blocks that no connected peer has.
+    var missing: Set<CID> = []
     var progress: (blocks: Int, bytes: UInt64) = (0, 0)
     var servers: Set<PeerID> = []
+
+    /// Peers that were not there before give those who wait more time.
+    mutating func offer(_ peers: [PeerID], until least: Instant) {
+        change { waiter in
+            for peer in peers where waiter.seen.insert(peer).inserted { waiter.deadline = max(waiter.deadline, least) }
+        }
+    }
+
+    mutating func change(_ body: (inout Waiter) -> Void) {
+        for id in waiters.keys.sorted() {
+            waiters[id] = waiters[id]?.map { waiter in
+                var waiter = waiter
+                body(&waiter)
+                return waiter
+            }
+        }
+    }
+
+    mutating func cancel(_ command: CommandID) {
+        for id in waiters.keys.sorted() {
+            waiters[id]?.removeAll { $0.command == command }
+            if waiters[id]?.isEmpty == true { waiters[id] = nil }
+        }
+    }
 }
 
 extension Node {
@@ -62,8 +96,41 @@ extension Node {
             return effects.append(.answer(command, .failed(.content("nobody has announced the datanet \(id)"))))
         }
         if holding.book.snapshot(id) == entry.root { return pulled(command, entry.root) }
-        holding.waiters[id, default: []].append((command, entry.root))
+        holding.waiters[id, default: []].append(
+            HoldingDesk.Waiter(
+                command: command, snapshot: entry.root, deadline: moment.instant + PullDesk.patience,
+                seen: Set(links.connected)))
         run(holding.book.handle(.announced(entry), now: moment.instant))
+    }
+
+    /// Ends the wait for datanets that nobody serves. One that was never complete here is let go of: the next pull takes
+    /// it up from what is on disk. New revisions of those that are held, and rows for ours, stay wanted.
+    mutating func giveUpDatanets() {
+        let wanted = Set(holding.book.wanted())
+        holding.missing.formIntersection(wanted)
+        for id in holding.waiters.keys.sorted() {
+            let late = (holding.waiters[id] ?? []).filter { $0.deadline <= moment.instant }
+            guard let root = late.first?.snapshot else { continue }
+            // A block that this datanet alone waits for: letting go of it harms nothing else.
+            var book = holding.book
+            let lacking = holding.missing.sorted().first { cid in
+                var trial = holding.book
+                let steps = trial.handle(.unavailable(cid), now: moment.instant)
+                guard steps == [.refused(root, .unavailable(cid))] else { return false }
+                book = trial
+                return true
+            }
+            let reason = Self.unserved(lacking ?? root, of: "datanet \(id)", isNowhere: lacking != nil)
+            for waiter in late { effects.append(.answer(waiter.command, .failed(.timedOut(reason)))) }
+            holding.waiters[id]?.removeAll { $0.deadline <= moment.instant }
+            guard holding.waiters[id]?.isEmpty == true else { continue }
+            holding.waiters[id] = nil
+            guard lacking != nil, book.manifest(id) == nil, !heldDatanets.contains(id.digest) else { continue }
+            holding.book = book
+            let gone = wanted.subtracting(holding.book.wanted())
+            exchange(bitswap.handle(.forget(HoldingDesk.session, gone.sorted()), now: moment.instant))
+            holding.missing.subtract(gone)
+        }
     }
 
     private mutating func pulled(_ command: CommandID, _ snapshot: CID) {
@@ -126,14 +193,14 @@ extension Node {
                     [.put(.meta, key: MetaKey.held(id), value: snapshot.bytes)],
                     then: [.effect(.notify(.datanet(id, snapshot: snapshot)))])
                 let waiting = holding.waiters.removeValue(forKey: id) ?? []
-                for (command, _) in waiting { pulled(command, snapshot) }
+                for waiter in waiting { pulled(waiter.command, snapshot) }
             case .waiting(let id, let contribution, let report):
                 effects.append(.notify(.contributionWaits(id, contribution, report)))
             case .refused(let cid, let fault):
                 effects.append(.notify(.log("\(cid) is not taken: \(fault)")))
                 for id in holding.waiters.keys.sorted() {
-                    for (command, snapshot) in holding.waiters[id] ?? [] where snapshot == cid {
-                        effects.append(.answer(command, .failed(.datanet(fault))))
+                    for waiter in holding.waiters[id] ?? [] where waiter.snapshot == cid {
+                        effects.append(.answer(waiter.command, .failed(.datanet(fault))))
                     }
                     holding.waiters[id]?.removeAll { $0.snapshot == cid }
                 }
@@ -155,13 +222,15 @@ extension Node {
         holding.progress.blocks += 1
         holding.progress.bytes += UInt64(block.bytes.count)
         holding.servers.insert(peer)
+        holding.missing.remove(block.cid)
+        holding.change { $0.deadline = moment.instant + PullDesk.patience }
         // Every block is kept as it comes: a pull that is cut short goes on where it stopped.
         persist([.block(block.cid, block.bytes)])
         for id in holding.waiters.keys.sorted() {
-            for (command, _) in holding.waiters[id] ?? [] {
+            for waiter in holding.waiters[id] ?? [] {
                 effects.append(
                     .answer(
-                        command,
+                        waiter.command,
                         .progress(
                             blocks: holding.progress.blocks, bytes: holding.progress.bytes,
                             bytesKnown: holding.book.manifest(id)?.byteCount ?? 0)))

@@ -1,16 +1,33 @@
 // Fetching content: one walk over the links of a root a pull, one Bitswap session for it, every block verified where it
-// comes in. What was stored is served to others at once.
+// comes in. What was stored is served to others at once. A pull that nobody can serve ends: it is said what is missing,
+// what came stays on disk, and the same pull goes on from there.
+//
+//   pulling ── all is here ──▶ pulled
+//      │ ▲ a block, or a peer not seen before: more time
+//      ▼ │
+//   waiting ── no block for `patience` ──▶ failed, timedOut
 
 import BlockExchange
 import Primitives
 
 struct PullDesk: Sendable {
+    /// A pull, of a datanet too, ends when no block of it came for this long. It is three rounds of asking
+    /// (`BitswapParameters.retry`).
+    static let patience = Span.seconds(30)
+    /// A peer that comes while a pull waits has at least this long.
+    static let newcomerPatience = Span.seconds(15)
+
     struct Pull: Sendable {
         var fetch: Fetch
         let session: SessionID
         var commands: [CommandID]
         var servers: Set<PeerID> = []
         let onlyFrom: PeerID?
+        var deadline: Instant
+        /// Were there while this pull ran.
+        var seen: Set<PeerID>
+        /// Blocks that no connected peer has.
+        var missing: Set<CID> = []
     }
 
     enum Read: Sendable {
@@ -46,20 +63,26 @@ extension Node {
         }
         var parameters = FetchParameters()
         parameters.keysNotFollowed = ["previous", "base"]
+        let providers = provider.map { [$0] } ?? links.connected
         let pull = PullDesk.Pull(
             fetch: Fetch(root: root, parameters: parameters), session: pulls.session(),
-            commands: command.map { [$0] } ?? [], onlyFrom: provider)
+            commands: command.map { [$0] } ?? [], onlyFrom: provider, deadline: moment.instant + PullDesk.patience,
+            seen: Set(providers))
         pulls.pulls[root] = pull
-        let providers = provider.map { [$0] } ?? links.connected
         exchange(bitswap.handle(.providers(pull.session, providers), now: moment.instant))
         step(root, .start)
     }
 
     mutating func offerProviders(_ peers: [PeerID]) {
+        let least = moment.instant + PullDesk.newcomerPatience
         exchange(bitswap.handle(.providers(HoldingDesk.session, peers), now: moment.instant))
+        holding.offer(peers, until: least)
         for root in pulls.pulls.keys.sorted() {
-            guard let pull = pulls.pulls[root], pull.onlyFrom == nil || peers.contains(where: { $0 == pull.onlyFrom })
+            guard var pull = pulls.pulls[root], pull.onlyFrom == nil || peers.contains(where: { $0 == pull.onlyFrom })
             else { continue }
+            // Once for each peer: one that comes and goes does not keep a pull waiting.
+            for peer in peers where pull.seen.insert(peer).inserted { pull.deadline = max(pull.deadline, least) }
+            pulls.pulls[root] = pull
             exchange(bitswap.handle(.providers(pull.session, peers), now: moment.instant))
         }
     }
@@ -107,6 +130,24 @@ extension Node {
         }
     }
 
+    /// Ends the pulls that nobody serves.
+    mutating func giveUpPulls() {
+        for root in pulls.pulls.keys.sorted() {
+            guard let pull = pulls.pulls[root], pull.deadline <= moment.instant else { continue }
+            let wanted = pull.fetch.wanted
+            let lacking = wanted.first { pull.missing.contains($0) }
+            let reason = Self.unserved(lacking ?? wanted.first ?? root, of: "\(root)", isNowhere: lacking != nil)
+            close(root)
+            for command in pull.commands { effects.append(.answer(command, .failed(.timedOut(reason)))) }
+        }
+    }
+
+    static func unserved(_ cid: CID, of what: String, isNowhere: Bool) -> String {
+        let who = isNowhere ? "no connected peer has block" : "the connected peers do not send block"
+        return
+            "\(who) \(cid) of \(what), for \(Int(PullDesk.patience.inSeconds)) s; what came is kept: connect to a peer that has it (openledger peers --connect ADDRESS) and pull again"
+    }
+
     private mutating func close(_ root: CID) {
         guard let pull = pulls.pulls.removeValue(forKey: root) else { return }
         exchange(bitswap.handle(.close(pull.session), now: moment.instant))
@@ -123,6 +164,8 @@ extension Node {
                 }
                 guard let root = pulls.root(of: session) else { continue }
                 pulls.pulls[root]?.servers.insert(peer)
+                pulls.pulls[root]?.missing.remove(block.cid)
+                pulls.pulls[root]?.deadline = moment.instant + PullDesk.patience
                 step(root, .block(block))
             case .load(let cid, let peer):
                 let ticket = ticket()
@@ -137,7 +180,12 @@ extension Node {
             case .refused(let session, let cids):
                 guard let root = pulls.root(of: session) else { continue }
                 effects.append(.notify(.log("pull of \(root): \(cids.count) blocks beyond the limits")))
-            case .unavailable: break
+            case .unavailable(let session, let cid):
+                if session == HoldingDesk.session {
+                    holding.missing.insert(cid)
+                } else if let root = pulls.root(of: session) {
+                    pulls.pulls[root]?.missing.insert(cid)
+                }
             }
         }
     }
@@ -151,6 +199,7 @@ extension Node {
         case .forFind(let cid, let peer):
             exchange(bitswap.handle(.found(cid, bytes != nil, for: peer), now: moment.instant))
         case .forPull(let cid, let root, let needsBytes):
+            if bytes != nil { pulls.pulls[root]?.deadline = moment.instant + PullDesk.patience }
             let local: LocalBlock = bytes.map { needsBytes ? .bytes($0) : .present } ?? .absent
             step(root, .local(cid, local))
         }

@@ -198,6 +198,7 @@ extension Node {
     mutating func cancelled(_ id: CommandID) {
         for digest in chain.waiters.keys.sorted() { chain.waiters[digest]?.removeAll { $0 == id } }
         for root in pulls.pulls.keys.sorted() { pulls.pulls[root]?.commands.removeAll { $0 == id } }
+        holding.cancel(id)
         guard var asking = trade.asks[id] else { return }
         guard var exchange = asking.exchange else {
             trade.asks[id] = nil
@@ -214,6 +215,8 @@ extension Node {
         catalog.expire(moment.wall)
         lookForPeers()
         giveUpSilent()
+        giveUpPulls()
+        giveUpDatanets()
         claimVouchers()
         repeatOwn()
         for stream in trade.orders.keys.sorted() {
