@@ -5,6 +5,8 @@
 //                      ▼                                           ▼
 //                  run throws                            what is left is cancelled
 //
+// A drain that comes earlier is kept: before `run` that returns at once, while it binds it ends when both are bound.
+//
 // It holds no state of the node. Its own state is who is logged in, how many requests are being answered, and metrics.
 
 import HTTPTypes
@@ -41,7 +43,18 @@ package final class HTTPGateway: Sendable {
     private let doorkeeper: Doorkeeper
     private let names = HostNames()
     private let boundPort = Mutex<Int?>(nil)
-    private let lifetime = Mutex<ServiceGroup?>(nil)
+    private let lifetime = Mutex(Lifetime.idle)
+
+    private enum Lifetime {
+        case idle
+        /// A drain that comes before both listeners are bound is kept until they are.
+        case binding(ServiceGroup, drains: Bool)
+        case serving(ServiceGroup)
+        case over
+    }
+
+    /// Lives as long as the process: connections end after `run` has returned, and end on it.
+    private static let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
     /// - Parameter registry: give the same one to `MetricsSystem.bootstrap`, so that `/metrics` shows the whole peer.
     /// - Throws: `.apiKeyNeeded` for an address that others reach, without a key.
@@ -62,8 +75,7 @@ package final class HTTPGateway: Sendable {
     /// Serves until `drain` or cancellation.
     /// - Parameter ready: called once, when both listeners are bound.
     package func run(ready: @escaping @Sendable (GatewayAddress) -> Void) async throws {
-        let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        defer { threads.shutdownGracefully { _ in } }
+        let threads = Self.threads
         let responder = router().buildResponder()
         let waiting = Mutex(configuration.socketPath == nil ? 1 : 2)
         let bound: @Sendable () -> Void = {
@@ -71,7 +83,9 @@ package final class HTTPGateway: Sendable {
                 count -= 1
                 return count == 0
             }
-            if isLast { ready(self.address()) }
+            guard isLast else { return }
+            ready(self.address())
+            self.serves()
         }
         var services: [any Service] = [
             Application(
@@ -99,16 +113,42 @@ package final class HTTPGateway: Sendable {
         var lifetimeConfiguration = ServiceGroupConfiguration(services: services, logger: logger)
         lifetimeConfiguration.maximumGracefulShutdownDuration = .seconds(configuration.limits.drainSeconds)
         let group = ServiceGroup(configuration: lifetimeConfiguration)
-        lifetime.withLock { $0 = group }
+        let isDrained = lifetime.withLock { lifetime in
+            guard case .idle = lifetime else { return true }
+            lifetime = .binding(group, drains: false)
+            return false
+        }
+        guard !isDrained else { return }
         defer {
-            lifetime.withLock { $0 = nil }
+            lifetime.withLock { $0 = .over }
             if let path = configuration.socketPath { unlink(path) }
         }
         try await group.run()
     }
 
-    /// Accepts nothing more and lets what is under way finish, `drainSeconds` long; `run` then returns.
-    package func drain() async { await lifetime.withLock { $0 }?.triggerGracefulShutdown() }
+    /// Accepts nothing more and lets what is under way finish, `drainSeconds` long; `run` then returns. Before `run`, it
+    /// makes that return at once.
+    package func drain() async {
+        let group: ServiceGroup? = lifetime.withLock { lifetime in
+            switch lifetime {
+            case .idle: lifetime = .over
+            case .binding(let group, _): lifetime = .binding(group, drains: true)
+            case .serving(let group): return group
+            case .over: break
+            }
+            return nil
+        }
+        await group?.triggerGracefulShutdown()
+    }
+
+    private func serves() {
+        let drained: ServiceGroup? = lifetime.withLock { lifetime in
+            guard case .binding(let group, let drains) = lifetime else { return nil }
+            lifetime = .serving(group)
+            return drains ? group : nil
+        }
+        if let drained { Task { await drained.triggerGracefulShutdown() } }
+    }
 
     /// A fresh page address, for `openledger open`.
     package func pageURL() -> String { "\(url())/#code=\(doorkeeper.mintCode().text)" }
