@@ -1,6 +1,8 @@
 // Files that the tests read, and the reference results of transformers and PEFT (versions in
 // Tests/Fixtures/models/README.md).
 
+@testable import ModelFiles
+@testable import Arithmetic
 import Foundation
 import Kernels
 import Primitives

@@ -1,5 +1,6 @@
 // Every kernel gives the same bits on every instruction set of this machine, and the right values.
 
+@testable import Arithmetic
 import Kernels
 import Testing
 

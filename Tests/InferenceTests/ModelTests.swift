@@ -1,5 +1,8 @@
 // The whole model against transformers and PEFT, and against itself: every way of cutting the work gives the same bits.
 
+@testable import ModelFiles
+@testable import Decoding
+@testable import Arithmetic
 import Foundation
 import Primitives
 import Testing

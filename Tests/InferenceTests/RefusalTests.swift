@@ -1,5 +1,7 @@
 // Files that lie, are cut short or are of another kind: refused with what is wrong, never a trap.
 
+@testable import ModelFiles
+@testable import Tokenizers
 import Foundation
 import Primitives
 import Testing

@@ -1,5 +1,7 @@
 // The starter model does the one thing that it is for: it answers from passages.
 
+@testable import Tokenizers
+@testable import Arithmetic
 import Foundation
 import Testing
 

@@ -7,6 +7,10 @@
 //
 // Synchronous, owned by one thread. Full is an answer: a queue or a cache that has no room refuses by name.
 
+import Tokenizers
+import Decoding
+package import Arithmetic
+
 package final class Engine {
     package let model: LoadedModel
     package let limits: EngineLimits

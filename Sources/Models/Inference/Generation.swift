@@ -1,5 +1,7 @@
 // What goes into the engine and what comes out of it.
 
+package import Decoding
+
 package struct SequenceID: Hashable, Comparable, Sendable {
     package let value: UInt64
 

@@ -2,6 +2,8 @@
 // differently from
 // PEFT is refused by name.
 
+package import ModelFiles
+import Arithmetic
 import Primitives
 
 package enum AdapterLimit {

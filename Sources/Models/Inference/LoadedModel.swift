@@ -1,5 +1,8 @@
 // A model folder turned into what the engine computes with. After loading, nothing refers to the folder's bytes.
 
+package import ModelFiles
+package import Tokenizers
+package import Arithmetic
 import Kernels
 
 /// The seven matrices that a layer has and an adapter may change.

@@ -3,6 +3,8 @@
 // code of
 // its own: the transformer reads the fields.
 
+package import ModelFiles
+import Arithmetic
 import Primitives
 
 package enum ConfigLimit {

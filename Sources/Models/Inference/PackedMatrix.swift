@@ -1,42 +1,8 @@
 // A weight matrix in the kernels' tiles: f32, or int8 in blocks of 32 columns with a half-precision scale.
 
+import ModelFiles
+package import Arithmetic
 import Kernels
-
-/// A tensor's rows as floats, whatever 16- or 32-bit type the file has.
-struct RowReader {
-    let view: TensorView
-    let columns: Int
-    private let elementBytes: Int
-
-    init(_ view: TensorView, rows: Int, columns: Int, file: String) throws(ModelFault) {
-        let expected = columns == 1 && view.shape.count == 1 ? [rows] : [rows, columns]
-        guard view.shape == expected else {
-            throw .malformed(file: file, reason: "tensor \(view.name) has shape \(view.shape), expected \(expected)")
-        }
-        guard ["F32", "F16", "BF16"].contains(view.dtype), let size = TensorView.elementBytes[view.dtype] else {
-            throw .unsupported(file: file, feature: "tensor \(view.name) of type \(view.dtype)")
-        }
-        self.view = view
-        self.columns = columns
-        elementBytes = size
-    }
-
-    func read(row: Int, into out: UnsafeMutablePointer<Float>) {
-        Self.decode(view.bytes, dtype: view.dtype, offset: row * columns * elementBytes, count: columns, into: out)
-    }
-
-    /// Reads `count` elements that start `offset` bytes in; the caller has checked both against the buffer.
-    static func decode(
-        _ bytes: UnsafeRawBufferPointer, dtype: String, offset: Int, count: Int, into out: UnsafeMutablePointer<Float>
-    ) {
-        guard let base = bytes.baseAddress else { return }
-        switch dtype {
-        case "BF16": kernel_from_bf16(base + offset, count, out)
-        case "F16": kernel_from_f16(base + offset, count, out)
-        default: kernel_from_f32(base + offset, count, out)
-        }
-    }
-}
 
 /// @unchecked Sendable: written only in the initialiser, read-only from then on.
 package final class PackedMatrix: @unchecked Sendable {

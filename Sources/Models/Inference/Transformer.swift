@@ -6,6 +6,7 @@
 //
 //     x -> norm -> q k v -> rotate -> cache -> attention -> o -> + -> norm -> gate up -> silu -> down -> +
 
+import Arithmetic
 import Kernels
 
 /// Consecutive tokens of one sequence within a batch.

@@ -1,6 +1,7 @@
 // A local answer as the HTTP door hears it: the prompt where it was asked for, tokens with their candidates, an end for
 // each choice, the count. Lives on the engine's thread.
 
+import Tokenizers
 import Attribution
 import Datanets
 import Gateway

@@ -4,6 +4,8 @@
 //     new ──first job──▶ loading ──▶ running ⇄ asleep (no work) ──close──▶ ended
 //                           └── the model does not load: every job is refused, ended
 
+import ModelFiles
+import Arithmetic
 import Foundation
 import Inference
 import Primitives

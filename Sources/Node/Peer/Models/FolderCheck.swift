@@ -1,5 +1,7 @@
 // What a folder must be before it is taken onto the shelf, and what the shelf says of it. The engine itself is the judge.
 
+import ModelFiles
+import Tokenizers
 import Inference
 import Primitives
 import Records

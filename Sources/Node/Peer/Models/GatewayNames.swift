@@ -1,6 +1,7 @@
 // The gateway and the engine both have requests, messages and reasons to finish, and the gateway's module has a class of its
 // own name, so neither can be spelled out where both are seen. This file sees the gateway only.
 
+import Tokenizers
 package import Gateway
 
 package typealias AnswerRequest = GenerationRequest

@@ -3,6 +3,7 @@
 //
 //     order ──▶ [question looked up, on the library's queue] ──▶ engine's mailbox ──▶ engine's thread ──▶ news
 
+import Arithmetic
 import Dispatch
 import Inference
 import NodeCore

@@ -1,6 +1,8 @@
 // Free answers for this home's own doors: the same engines, no order and no receipt. What a request asks for and the sampler
 // does not have is refused by the field's name.
 
+import Tokenizers
+import Decoding
 import Gateway
 import Inference
 package import Primitives

@@ -1,6 +1,7 @@
 // A model folder as the engine reads it: large files mapped from the blob folder or from this machine's disk, small ones
 // copied out of the table.
 
+import ModelFiles
 import Foundation
 import Inference
 import Primitives

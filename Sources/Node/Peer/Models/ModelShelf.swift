@@ -5,6 +5,7 @@
 //     folder on this machine ──hash, check, stage──▶ blobs ──┐
 //     pull done ──finish the files──▶ blobs ──check──────────┴──▶ shelf (LMDB) ──▶ list, folder
 
+import ModelFiles
 import BlockExchange
 import Inference
 package import Primitives

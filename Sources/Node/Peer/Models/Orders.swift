@@ -1,6 +1,9 @@
 // Paid answers: a neighbour's order, or this peer's own to itself, from `AskOrder` to news for the node. What the order
 // names and this peer cannot do to the letter is refused by a code, before a token is made.
 
+import Tokenizers
+import Decoding
+import Arithmetic
 import Inference
 import Ledger
 package import NodeCore
@@ -80,7 +83,7 @@ struct OrderPlan: Sendable {
         model = ModelUse(
             weights: order.model, owner: nil, tokenizer: entry.folder.file(Tokenizer.file)?.root,
             template: entry.folder.file("chat_template.jinja")?.root, adapters: order.adapters, fusion: nil,
-            precision: order.precision, numerics: Numerics.revision)
+            precision: order.precision, numerics: KernelNumerics.revision)
     }
 
     private static func sampling(_ decoding: Decoding) throws(JobFault) -> Sampling {

@@ -1,6 +1,7 @@
 // From what was asked to the tokens that go in: passages before the question in the form that models learn, the model's
 // chat template around the messages, the tokenizer without tokens of its own where the template has written them.
 
+import Tokenizers
 import Attribution
 import Inference
 

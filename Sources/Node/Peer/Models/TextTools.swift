@@ -1,5 +1,7 @@
 // Tokenizers and templates of models that need not be loaded: for counting and looking at tokens.
 
+import ModelFiles
+import Tokenizers
 import Dispatch
 import Inference
 import Primitives

@@ -6,6 +6,7 @@
 //
 // Source: github.com/huggingface/tokenizers.
 
+package import ModelFiles
 import Primitives
 
 package enum TokenizerLimit {

@@ -5,6 +5,7 @@
 // times the
 // set's mass, walked in order of id. Protocol/numerics.md.
 
+package import Arithmetic
 import Kernels
 
 package struct Sampling: Hashable, Sendable {
@@ -34,13 +35,13 @@ package struct TokenProbability: Hashable, Sendable {
     package let logProbability: Float
 }
 
-struct Sampler {
+package struct Sampler {
     private let isa: Int32
     private let vocabulary: Int
     private var weights: [Float]
     private var order: [Int32] = []
 
-    init(vocabulary: Int, instructionSet: InstructionSet) {
+    package init(vocabulary: Int, instructionSet: InstructionSet) {
         isa = instructionSet.code
         self.vocabulary = vocabulary
         weights = Array(repeating: 0, count: vocabulary)
@@ -48,7 +49,7 @@ struct Sampler {
     }
 
     /// u in [0, 1) with 53 bits: SplitMix64's finaliser over the three.
-    static func uniform(seed: UInt64, choice: UInt32, position: Int) -> Double {
+    package static func uniform(seed: UInt64, choice: UInt32, position: Int) -> Double {
         func mix(_ value: UInt64) -> UInt64 {
             var z = value &+ 0x9e37_79b9_7f4a_7c15
             z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
@@ -60,7 +61,7 @@ struct Sampler {
     }
 
     /// Nil where a logit is not finite.
-    mutating func sample(_ logits: UnsafePointer<Float>, _ sampling: Sampling, position: Int) -> Int32? {
+    package mutating func sample(_ logits: UnsafePointer<Float>, _ sampling: Sampling, position: Int) -> Int32? {
         let best = kernel_argmax(logits, vocabulary)
         guard best < vocabulary else { return nil }
         guard sampling.temperature > 0, sampling.topK != 1 else { return Int32(best) }
@@ -131,7 +132,7 @@ struct Sampler {
     }
 
     /// Log-softmax of one token and of the `top` most probable.
-    mutating func logProbabilities(
+    package mutating func logProbabilities(
         _ logits: UnsafePointer<Float>, of token: Int32, top: Int
     ) -> (chosen: Float, top: [TokenProbability]) {
         let best = kernel_argmax(logits, vocabulary)

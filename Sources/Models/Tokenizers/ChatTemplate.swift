@@ -1,5 +1,6 @@
 // A model's chat template: messages to the text that the model was trained to continue.
 
+package import ModelFiles
 package import Primitives
 
 package struct ChatMessage: Hashable, Sendable {

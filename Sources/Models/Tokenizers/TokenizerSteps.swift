@@ -1,6 +1,7 @@
 // The steps around the merges that tokenizer.json spells out: normalisers, pre-tokenizers, decoders and the template of
 // special tokens. Only combinations that the supported families use are understood; any other is refused by name.
 
+package import ModelFiles
 import Primitives
 
 enum TokenizerSteps {

@@ -1,5 +1,6 @@
 // Tokenizers and chat templates against the `tokenizers` and `transformers` libraries.
 
+@testable import Tokenizers
 import Foundation
 import Primitives
 import Testing

@@ -5,7 +5,7 @@
 import Kernels
 
 /// What a receipt names so that another peer can repeat the arithmetic: Protocol/numerics.md, revision 1.
-package enum Numerics {
+package enum KernelNumerics {
     package static let revision: UInt64 = 1
 }
 
@@ -33,9 +33,9 @@ package struct InstructionSet: Hashable, Sendable {
     package static var best: Self { available.last ?? scalar }
 }
 
-enum DoubleMath {
-    static func pow(_ base: Double, _ exponent: Double) -> Double { kernel_pow(base, exponent) }
-    static func log(_ x: Double) -> Double { kernel_log(x) }
+package enum DoubleMath {
+    package static func pow(_ base: Double, _ exponent: Double) -> Double { kernel_pow(base, exponent) }
+    package static func log(_ x: Double) -> Double { kernel_log(x) }
 }
 
 /// Performs `body(0) … body(count - 1)` and answers when all are done, in any order and on any threads. The engine

@@ -1,13 +1,13 @@
 // Holds text back while it may be the beginning of a stop string.
 
-struct StopText {
+package struct StopText {
     private let stops: [[UInt8]]
     private var held: [UInt8] = []
 
-    init(_ stops: [String]) { self.stops = stops.map { Array($0.utf8) }.filter { !$0.isEmpty } }
+    package init(_ stops: [String]) { self.stops = stops.map { Array($0.utf8) }.filter { !$0.isEmpty } }
 
     /// The text that may be shown, and whether a stop string ended it.
-    mutating func add(_ text: String) -> (text: String, stopped: Bool) {
+    package mutating func add(_ text: String) -> (text: String, stopped: Bool) {
         guard !stops.isEmpty else { return (text, false) }
         held += text.utf8
         for start in held.indices {
@@ -27,7 +27,7 @@ struct StopText {
         return (shown, false)
     }
 
-    mutating func finish() -> String {
+    package mutating func finish() -> String {
         defer { held.removeAll() }
         return String(decoding: held, as: UTF8.self)
     }

@@ -6,13 +6,13 @@
 //
 // Source: github.com/huggingface/safetensors, "Format".
 
-import Primitives
+package import Primitives
 
 package enum TensorLimit {
-    static let headerBytesMax = 32 << 20
-    static let tensorsMax = 1 << 17
-    static let shardsMax = 4096
-    static let dimensionsMax = 8
+    package static let headerBytesMax = 32 << 20
+    package static let tensorsMax = 1 << 17
+    package static let shardsMax = 4096
+    package static let dimensionsMax = 8
 }
 
 package struct TensorView {
@@ -22,7 +22,7 @@ package struct TensorView {
     package let bytes: UnsafeRawBufferPointer
 
     /// Bytes of one element of each type that a file may hold; only the first three are computed with.
-    static let elementBytes: [String: Int] = [
+    package static let elementBytes: [String: Int] = [
         "F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1,
         "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
     ]
@@ -115,7 +115,7 @@ package struct Safetensors {
     }
 }
 
-func parseJSON(_ bytes: UnsafeRawBufferPointer, file: String) throws(ModelFault) -> JSONValue {
+package func parseJSON(_ bytes: UnsafeRawBufferPointer, file: String) throws(ModelFault) -> JSONValue {
     do {
         return try JSONValue.parse([UInt8](bytes), limits: .tokenizer)
     } catch {
@@ -125,5 +125,5 @@ func parseJSON(_ bytes: UnsafeRawBufferPointer, file: String) throws(ModelFault)
 
 extension JSONValue {
     /// An integer that is not negative.
-    var count: Int? { integer.flatMap { $0 >= 0 ? $0 : nil } }
+    package var count: Int? { integer.flatMap { $0 >= 0 ? $0 : nil } }
 }
