@@ -260,8 +260,8 @@ final class Transformer {
                         kernel_rmsnorm(isa, at, dimension, norm, config.epsilon, at)
                     }
                 }
-                kernel_rope(isa, query, config.heads, dimension, cosines + row * half, sines + row * half)
-                kernel_rope(isa, key, config.keyValueHeads, dimension, cosines + row * half, sines + row * half)
+                kernel_rotate(isa, query, config.heads, dimension, half, 0, cosines + row * half, sines + row * half)
+                kernel_rotate(isa, key, config.keyValueHeads, dimension, half, 0, cosines + row * half, sines + row * half)
                 let segment = segments[rowSegment[row]]
                 let position = segment.start + row - segment.row
                 guard let page = segment.pages.pages[position / PagePool.positionsPerPage] else { continue }
@@ -269,7 +269,7 @@ final class Transformer {
                 for head in 0..<config.keyValueHeads {
                     let at = writable + offset(layer: index, head: head)
                     kernel_store_kv(
-                        at, at + cache.keyFloats, position % PagePool.positionsPerPage, dimension,
+                        at, at + cache.keyFloats, position % PagePool.positionsPerPage, dimension, dimension,
                         key + head * dimension,
                         values + row * keyStride + head * dimension)
                 }
@@ -289,8 +289,8 @@ final class Transformer {
                 let first = config.slidingWindow.map { max(0, position - $0 + 1) } ?? 0
                 let keyOffset = offset(layer: layer, head: head)
                 kernel_attention(
-                    isa, queries + row * queryStride + head * group * dimension, dimension, group, dimension,
-                    segment.pages.pages, keyOffset, keyOffset + cache.keyFloats, first, position, scale,
+                    isa, queries + row * queryStride + head * group * dimension, dimension, group, dimension, dimension,
+                    segment.pages.pages, keyOffset, keyOffset + cache.keyFloats, first, position, scale, 0,
                     scores + slice * scoreStride,
                     attended.values + row * attended.stride + head * group * dimension, dimension)
             }

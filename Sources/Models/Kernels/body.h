@@ -215,18 +215,6 @@ TARGET void FN(rmsnorm)(const float *x, size_t count, const float *weight, float
     for (i = 0; i < count; i++) out[i] = x[i] * factor * weight[i];
 }
 
-TARGET void FN(rope)(float *x, size_t heads, size_t head_dim, const float *cosines, const float *sines) {
-    size_t half = head_dim / 2;
-    for (size_t h = 0; h < heads; h++) {
-        float *a = x + h * head_dim, *b = a + half;
-        for (size_t i = 0; i < half; i++) {
-            float u = a[i], v = b[i];
-            a[i] = __builtin_fmaf(-v, sines[i], u * cosines[i]);
-            b[i] = __builtin_fmaf(u, sines[i], v * cosines[i]);
-        }
-    }
-}
-
 TARGET void FN(silu_multiply)(float *gate, const float *up, size_t count) {
     for (size_t i = 0; i < count; i += 16) {
         size_t left = count - i;
@@ -261,24 +249,30 @@ TARGET float FN(exp_sum)(const float *x, size_t count, float shift, float *out) 
     return FN(tree)(sum);
 }
 
-INLINE lanes FN(page_scores)(const float *keys, const float *q, size_t head_dim, float scale) {
-    lanes s = (lanes)0.0f;
-    for (size_t d = 0; d < head_dim; d++) s = FN(fused)(FN(splat)(q[d]), FN(load)(keys + d * 16), s);
-    return s * FN(splat)(scale);
+/// tanh = 1 - 2 / (exp(2 x) + 1); the exponential saturates at both ends.
+INLINE lanes FN(hyperbolic_tangent)(lanes x) {
+    return (lanes)1.0f - (lanes)2.0f / (FN(exponential)(x + x) + (lanes)1.0f);
 }
 
-TARGET void FN(attention)(const float *q, size_t q_stride, size_t group, size_t head_dim, const float *const *pages,
-                          size_t key_offset, size_t value_offset, size_t first, size_t last, float scale, float *scores,
-                          float *out, size_t out_stride) {
+INLINE lanes FN(page_scores)(const float *keys, const float *q, size_t key_dim, float scale, float soft_cap) {
+    lanes s = (lanes)0.0f;
+    for (size_t d = 0; d < key_dim; d++) s = FN(fused)(FN(splat)(q[d]), FN(load)(keys + d * 16), s);
+    s = s * FN(splat)(scale);
+    return soft_cap > 0.0f ? FN(splat)(soft_cap) * FN(hyperbolic_tangent)(s / FN(splat)(soft_cap)) : s;
+}
+
+TARGET void FN(attention)(const float *q, size_t q_stride, size_t group, size_t key_dim, size_t value_dim,
+                          const float *const *pages, size_t key_offset, size_t value_offset, size_t first, size_t last,
+                          float scale, float soft_cap, float *scores, float *out, size_t out_stride) {
     const float nothing = -__builtin_inff();
-    const size_t value_stride = (head_dim + 15) / 16 * 16;
+    const size_t value_stride = (value_dim + 15) / 16 * 16;
     const size_t page_first = first / 16, page_last = last / 16;
     for (size_t h = 0; h < group; h++) {
         const float *query = q + h * q_stride;
         // A lane is a position: scores of page p are at scores[16 p].
         lanes greatest = FN(splat)(nothing);
         for (size_t p = page_first; p <= page_last; p++) {
-            lanes s = FN(page_scores)(pages[p] + key_offset, query, head_dim, scale);
+            lanes s = FN(page_scores)(pages[p] + key_offset, query, key_dim, scale, soft_cap);
             if (p == page_first || p == page_last)
                 for (size_t i = 0; i < 16; i++)
                     if (p * 16 + i < first || p * 16 + i > last) s[i] = nothing;
@@ -296,7 +290,7 @@ TARGET void FN(attention)(const float *q, size_t q_stride, size_t group, size_t 
         float total = FN(tree)(sum);
         // A lane is a channel: positions add in order.
         float *o = out + h * out_stride;
-        for (size_t c = 0; c < head_dim; c += 16) {
+        for (size_t c = 0; c < value_dim; c += 16) {
             lanes acc = (lanes)0.0f;
             for (size_t p = page_first; p <= page_last; p++) {
                 const float *values = pages[p] + value_offset + c;
@@ -305,7 +299,9 @@ TARGET void FN(attention)(const float *q, size_t q_stride, size_t group, size_t 
                     acc = FN(fused)(FN(splat)(scores[p * 16 + i]), FN(load)(values + i * value_stride), acc);
             }
             lanes r = acc / FN(splat)(total);
-            for (size_t i = 0; i < 16 && c + i < head_dim; i++) o[c + i] = r[i];
+            for (size_t i = 0; i < 16 && c + i < value_dim; i++) o[c + i] = r[i];
         }
     }
 }
+
+#include "body_families.h"

@@ -66,21 +66,43 @@ void kernel_rmsnorm(int32_t isa, const float *x, size_t count, const float *weig
     CALL(rmsnorm, x, count, weight, eps, out);
 }
 
-void kernel_rope(int32_t isa, float *x, size_t heads, size_t head_dim, const float *cosines, const float *sines) {
-    CALL(rope, x, heads, head_dim, cosines, sines);
-}
-
 void kernel_silu_multiply(int32_t isa, float *gate, const float *up, size_t count) {
     CALL(silu_multiply, gate, up, count);
 }
 
 void kernel_add(int32_t isa, float *x, const float *y, size_t count) { CALL(add, x, y, count); }
 
-void kernel_attention(int32_t isa, const float *q, size_t q_stride, size_t group, size_t head_dim,
+void kernel_attention(int32_t isa, const float *q, size_t q_stride, size_t group, size_t key_dim, size_t value_dim,
                       const float *const *pages, size_t key_offset, size_t value_offset, size_t first, size_t last,
-                      float scale, float *scores, float *out, size_t out_stride) {
-    CALL(attention, q, q_stride, group, head_dim, pages, key_offset, value_offset, first, last, scale, scores, out,
-         out_stride);
+                      float scale, float soft_cap, float *scores, float *out, size_t out_stride) {
+    CALL(attention, q, q_stride, group, key_dim, value_dim, pages, key_offset, value_offset, first, last, scale,
+         soft_cap, scores, out, out_stride);
+}
+
+void kernel_rotate(int32_t isa, float *x, size_t heads, size_t head_stride, size_t pairs, int32_t interleaved,
+                   const float *cosines, const float *sines) {
+    CALL(rotate, x, heads, head_stride, pairs, interleaved, cosines, sines);
+}
+
+void kernel_gelu_tanh_multiply(int32_t isa, float *gate, const float *up, size_t count) {
+    CALL(gelu_tanh_multiply, gate, up, count);
+}
+
+void kernel_gelu_erf(int32_t isa, float *x, size_t count) { CALL(gelu_erf, x, count); }
+
+void kernel_soft_cap(int32_t isa, float *x, size_t count, float cap) { CALL(soft_cap, x, count, cap); }
+
+void kernel_sigmoid(int32_t isa, float *x, size_t count) { CALL(sigmoid, x, count); }
+
+void kernel_scale(int32_t isa, float *x, size_t count, float factor) { CALL(scale, x, count, factor); }
+
+void kernel_add_scaled(int32_t isa, float *x, const float *y, size_t count, float factor) {
+    CALL(add_scaled, x, y, count, factor);
+}
+
+void kernel_layernorm(int32_t isa, const float *x, size_t count, const float *weight, const float *bias, float eps,
+                      float *out) {
+    CALL(layernorm, x, count, weight, bias, eps, out);
 }
 
 float kernel_exp_sum(int32_t isa, const float *x, size_t count, float shift, float *out) {
@@ -168,10 +190,11 @@ int32_t kernel_pack_i8(const float *row_values, size_t row, size_t columns, uint
     return 1;
 }
 
-void kernel_store_kv(float *keys, float *values, size_t slot, size_t head_dim, const float *key, const float *value) {
-    size_t value_stride = (head_dim + 15) / 16 * 16;
-    for (size_t d = 0; d < head_dim; d++) keys[d * 16 + slot] = key[d];
-    for (size_t d = 0; d < head_dim; d++) values[slot * value_stride + d] = value[d];
+void kernel_store_kv(float *keys, float *values, size_t slot, size_t key_dim, size_t value_dim, const float *key,
+                     const float *value) {
+    size_t value_stride = (value_dim + 15) / 16 * 16;
+    for (size_t d = 0; d < key_dim; d++) keys[d * 16 + slot] = key[d];
+    for (size_t d = 0; d < value_dim; d++) values[slot * value_stride + d] = value[d];
 }
 
 // Double precision, by plain IEEE operations only.

@@ -37,11 +37,18 @@ static inline __attribute__((always_inline)) float half_to_float(uint16_t h) {
     void matmul_i8_##suffix(const uint8_t *, const uint16_t *, size_t, size_t, size_t, const int8_t *, const float *,  \
                             const int32_t *, size_t, float *, size_t);                                                 \
     void rmsnorm_##suffix(const float *, size_t, const float *, float, float *);                                       \
-    void rope_##suffix(float *, size_t, size_t, const float *, const float *);                                         \
     void silu_multiply_##suffix(float *, const float *, size_t);                                                       \
     void add_##suffix(float *, const float *, size_t);                                                                 \
     float exp_sum_##suffix(const float *, size_t, float, float *);                                                     \
-    void attention_##suffix(const float *, size_t, size_t, size_t, const float *const *, size_t, size_t, size_t,       \
-                            size_t, float, float *, float *, size_t);
+    void attention_##suffix(const float *, size_t, size_t, size_t, size_t, const float *const *, size_t, size_t,       \
+                            size_t, size_t, float, float, float *, float *, size_t);                                   \
+    void rotate_##suffix(float *, size_t, size_t, size_t, int32_t, const float *, const float *);                      \
+    void gelu_tanh_multiply_##suffix(float *, const float *, size_t);                                                  \
+    void gelu_erf_##suffix(float *, size_t);                                                                           \
+    void soft_cap_##suffix(float *, size_t, float);                                                                    \
+    void sigmoid_##suffix(float *, size_t);                                                                            \
+    void scale_##suffix(float *, size_t, float);                                                                       \
+    void add_scaled_##suffix(float *, const float *, size_t, float);                                                   \
+    void layernorm_##suffix(const float *, size_t, const float *, const float *, float, float *);
 
 #endif

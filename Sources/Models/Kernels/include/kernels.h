@@ -44,18 +44,33 @@ void kernel_matmul_i8(int32_t isa, const uint8_t *quants, const uint16_t *weight
 
 /// out = x / sqrt(mean(x^2) + eps) * weight, the mean over 16 virtual lanes.
 void kernel_rmsnorm(int32_t isa, const float *x, size_t count, const float *weight, float eps, float *out);
-/// Rotates each head in place, halves paired (i, i + head_dim / 2).
-void kernel_rope(int32_t isa, float *x, size_t heads, size_t head_dim, const float *cosines, const float *sines);
+/// Rotates the first 2 * pairs channels of each head in place: pairs are (i, i + pairs), or (2 i, 2 i + 1) where interleaved.
+void kernel_rotate(int32_t isa, float *x, size_t heads, size_t head_stride, size_t pairs, int32_t interleaved,
+                   const float *cosines, const float *sines);
 /// gate = gate / (1 + exp(-gate)) * up.
 void kernel_silu_multiply(int32_t isa, float *gate, const float *up, size_t count);
 /// x += y.
 void kernel_add(int32_t isa, float *x, const float *y, size_t count);
+/// x = factor * x; x = factor * y + x.
+void kernel_scale(int32_t isa, float *x, size_t count, float factor);
+void kernel_add_scaled(int32_t isa, float *x, const float *y, size_t count, float factor);
+/// gate = gelu(gate) * up, gelu by tanh.
+void kernel_gelu_tanh_multiply(int32_t isa, float *gate, const float *up, size_t count);
+/// x = gelu(x), gelu by erf.
+void kernel_gelu_erf(int32_t isa, float *x, size_t count);
+/// x = cap * tanh(x / cap).
+void kernel_soft_cap(int32_t isa, float *x, size_t count, float cap);
+/// x = 1 / (1 + exp(-x)).
+void kernel_sigmoid(int32_t isa, float *x, size_t count);
+/// out = (x - mean) / sqrt(variance + eps) * weight + bias, both over 16 virtual lanes.
+void kernel_layernorm(int32_t isa, const float *x, size_t count, const float *weight, const float *bias, float eps,
+                      float *out);
 /// Attention of one query position for the `group` heads that share a key/value head. Pages hold 16 positions: keys
-/// [head_dim][16] at key_offset, values [16][head_dim rounded up to 16] at value_offset, in floats. Reads positions first...last.
-/// scores: room for 16 * (last / 16 + 1) floats.
-void kernel_attention(int32_t isa, const float *q, size_t q_stride, size_t group, size_t head_dim,
+/// [key_dim][16] at key_offset, values [16][value_dim rounded up to 16] at value_offset, in floats. Reads positions
+/// first...last. A soft_cap above zero caps scaled scores at cap * tanh(score / cap). scores: room for 16 * (last / 16 + 1).
+void kernel_attention(int32_t isa, const float *q, size_t q_stride, size_t group, size_t key_dim, size_t value_dim,
                       const float *const *pages, size_t key_offset, size_t value_offset, size_t first, size_t last,
-                      float scale, float *scores, float *out, size_t out_stride);
+                      float scale, float soft_cap, float *scores, float *out, size_t out_stride);
 /// out[i] = exp(x[i] - shift); answers their sum over 16 virtual lanes. out may be x, or NULL.
 float kernel_exp_sum(int32_t isa, const float *x, size_t count, float shift, float *out);
 
@@ -73,7 +88,8 @@ void kernel_pack_f32(const float *row_values, size_t row, size_t columns, float 
 /// Quantises one row into int8 tiles; answers 0 where a block's scale is beyond the range of a half.
 int32_t kernel_pack_i8(const float *row_values, size_t row, size_t columns, uint8_t *quants, uint16_t *scales);
 /// Writes one position's key and value into a page.
-void kernel_store_kv(float *keys, float *values, size_t slot, size_t head_dim, const float *key, const float *value);
+void kernel_store_kv(float *keys, float *values, size_t slot, size_t key_dim, size_t value_dim, const float *key,
+                     const float *value);
 /// Double-precision functions of our own: libm differs from machine to machine. Errors below 1e-14, relative for log and pow.
 double kernel_log(double x);
 double kernel_pow(double base, double exponent);
