@@ -2,6 +2,7 @@
 
 @testable import Arithmetic
 import Kernels
+import Foundation
 import Testing
 
 @testable import Inference
@@ -120,11 +121,37 @@ import Testing
             let sum = kernel_exp_sum(isa, x, count, 3, &out)
             return out + [sum]
         }
-        same("rope") { isa in
-            var heads = x + x
-            let half = count / 2
-            kernel_rope(isa, &heads, 2, half * 2, Array(w.prefix(half)), Array(up.prefix(half)))
-            return heads
+        for interleaved in [Int32(0), 1] {
+            same("rotate") { isa in
+                var heads = x + x
+                let half = count / 2
+                kernel_rotate(isa, &heads, 2, count, half, interleaved, Array(w.prefix(half)), Array(up.prefix(half)))
+                return heads
+            }
+        }
+        same("layernorm") { isa in
+            var out = [Float](repeating: 0, count: count)
+            kernel_layernorm(isa, x, count, w, up, 1e-5, &out)
+            return out
+        }
+        same("activations") { isa in
+            var gate = x, error = x, cap = x, sigmoid = x, scaled = x
+            kernel_gelu_tanh_multiply(isa, &gate, up, count)
+            kernel_gelu_erf(isa, &error, count)
+            kernel_soft_cap(isa, &cap, count, 5)
+            kernel_sigmoid(isa, &sigmoid, count)
+            kernel_add_scaled(isa, &scaled, w, count, 0.3)
+            kernel_scale(isa, &scaled, count, 1.7)
+            for (index, value) in x.enumerated() {
+                let value = Double(value)
+                let u = 0.7978845608028654 * (value + 0.044715 * value * value * value)
+                let tanhGelu = value / (1 + exactExp(-2 * u)) * Double(up[index])
+                #expect(abs(Double(gate[index]) - tanhGelu) < 1e-5 * max(1, abs(tanhGelu)))
+                #expect(abs(Double(error[index]) - value * (1 + erf(value / 2.0.squareRoot())) / 2) < 4e-6)
+                #expect(abs(Double(cap[index]) - 5 * tanh(value / 5)) < 2e-6)
+                #expect(abs(Double(sigmoid[index]) - 1 / (1 + exactExp(-value))) < 1e-6)
+            }
+            return gate + error + cap + sigmoid + scaled
         }
     }
 
@@ -140,10 +167,11 @@ import Testing
 
     private func exactExp(_ x: Double) -> Double { DoubleMath.pow(2.718281828459045, x) }
 
-    @Test(arguments: [(16, 1, 0, 0), (32, 2, 0, 40), (8, 3, 5, 33), (24, 4, 17, 95), (64, 1, 0, 15)])
-    func attention(dimension: Int, group: Int, first: Int, last: Int) {
+    @Test(arguments: [(16, 16, 1, 0, 0, 0), (32, 20, 2, 0, 40, 2), (8, 8, 3, 5, 33, 0), (24, 40, 4, 17, 95, 0.5),
+        (63, 63, 1, 0, 15, 0)] as [(Int, Int, Int, Int, Int, Float)])
+    func attention(dimension: Int, width: Int, group: Int, first: Int, last: Int, cap: Float) {
         var noise = Noise(UInt64(dimension + last))
-        let valueStride = (dimension + 15) / 16 * 16, floats = dimension * 16 + 16 * valueStride
+        let valueStride = (width + 15) / 16 * 16, floats = dimension * 16 + 16 * valueStride
         let count = last / 16 + 1
         let memory = UnsafeMutablePointer<Float>.allocate(capacity: count * floats)
         defer { memory.deallocate() }
@@ -153,29 +181,31 @@ import Testing
         var keys: [[Float]] = [], values: [[Float]] = []
         for position in 0...last {
             keys.append(noise.array(dimension))
-            values.append(noise.array(dimension))
+            values.append(noise.array(width))
             let page = memory + position / 16 * floats
-            kernel_store_kv(page, page + dimension * 16, position % 16, dimension, keys[position], values[position])
+            kernel_store_kv(
+                page, page + dimension * 16, position % 16, dimension, width, keys[position], values[position])
         }
         let q = noise.array(group * dimension, scale: 3)
         same("attention") { isa in
-            var out = [Float](repeating: 0, count: group * dimension)
+            var out = [Float](repeating: 0, count: group * width)
             var scores = [Float](repeating: 0, count: count * 16)
             kernel_attention(
-                isa, q, dimension, group, dimension, pages, 0, dimension * 16, first, last, 0.25, &scores, &out,
-                dimension)
+                isa, q, dimension, group, dimension, width, pages, 0, dimension * 16, first, last, 0.25, cap, &scores,
+                &out, width)
             for head in 0..<group {
                 let weights = (first...last).map { position in
-                    exactExp(
+                    let score =
                         (0..<dimension).reduce(0.0) {
                             $0 + Double(q[head * dimension + $1]) * Double(keys[position][$1])
-                        } * 0.25)
+                        } * 0.25
+                    return exactExp(cap > 0 ? Double(cap) * tanh(score / Double(cap)) : score)
                 }
                 let total = weights.reduce(0, +)
-                for channel in 0..<dimension {
+                for channel in 0..<width {
                     let exact =
                         zip(first...last, weights).reduce(0.0) { $0 + $1.1 * Double(values[$1.0][channel]) } / total
-                    #expect(abs(exact - Double(out[head * dimension + channel])) < 1e-5)
+                    #expect(abs(exact - Double(out[head * width + channel])) < 1e-5)
                 }
             }
             return out
