@@ -1,87 +1,142 @@
-// Byte-pair merging: of all neighbouring pairs that the table knows, the one of lowest rank merges first, the leftmost
-// on a
-// tie. A heap over a linked list keeps a hostile line of a million letters at n log n.
+// Byte-pair merging as the `tokenizers` library does it: a word's characters become symbols, and the pair of lowest
+// rank merges first. Characters that the vocabulary lacks become byte tokens, or unknown tokens, or nothing.
+//
+// Source: github.com/huggingface/tokenizers, models/bpe.
 
 struct BytePairs: Sendable {
-    struct Merge: Sendable {
-        let rank: Int32
-        let token: Int32
+    let vocabulary: TokenTable
+    /// (left << 32 | right) to (rank << 32 | merged).
+    let merges: PairTable
+    /// A word that is a token needs no merging.
+    let takesWholeWords: Bool
+    /// Token of each byte; -1 where there is none. Empty without byte fallback.
+    let byteTokens: [Int32]
+    /// -1: characters outside the vocabulary leave no trace.
+    let unknown: Int32
+    let fusesUnknown: Bool
+    /// The words are bytes, to be looked up as their stand-ins.
+    let isByteLevel: Bool
+    /// The token of each byte's stand-in, -1 where there is none.
+    private let standIns: [Int32]
+    /// No token holds this symbol behind another: words end before it, and merging falls into small pieces. -1: none.
+    private let opensWords: Int32
+
+    init(
+        vocabulary: TokenTable, merges: PairTable, takesWholeWords: Bool, byteTokens: [Int32], unknown: Int32,
+        fusesUnknown: Bool, isByteLevel: Bool, opensWords: Int32
+    ) {
+        self.vocabulary = vocabulary
+        self.merges = merges
+        self.takesWholeWords = takesWholeWords
+        self.byteTokens = byteTokens
+        self.unknown = unknown
+        self.fusesUnknown = fusesUnknown
+        self.isByteLevel = isByteLevel
+        self.opensWords = opensWords
+        standIns = ByteAlphabet.texts.map { vocabulary.id($0) ?? -1 }
     }
 
-    /// (left << 32 | right) to what they become.
-    private let merges: [UInt64: Merge]
+    /// Memory that encoding a text uses again for every word.
+    struct Scratch {
+        fileprivate var symbols: [Int32] = []
+        fileprivate var mapped: [UInt8] = []
+        fileprivate var queue = MergeQueue()
+    }
 
-    init(_ merges: [UInt64: Merge]) { self.merges = merges }
+    private struct Pairs: MergeRule {
+        let merges: PairTable
+        let symbols: UnsafeMutablePointer<Int32>
 
+        @inline(__always)
+        func merge(_ left: Int, _ right: Int) -> UInt64 { merges[BytePairs.pair(symbols[left], symbols[right])] }
+        @inline(__always)
+        mutating func join(_ left: Int, _ right: Int, _ token: Int32) { symbols[left] = token }
+        @inline(__always)
+        mutating func move(from: Int, to: Int) { symbols[to] = symbols[from] }
+    }
+
+    @inline(__always)
     static func pair(_ left: Int32, _ right: Int32) -> UInt64 {
         UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
     }
 
-    private struct Candidate {
-        let rank: Int32
-        let at: Int32
-        let token: Int32
-
-        static func < (left: Self, right: Self) -> Bool { (left.rank, left.at) < (right.rank, right.at) }
+    /// Appends the tokens of one word.
+    func encode(_ word: UnsafeBufferPointer<UInt8>, _ scratch: inout Scratch, into out: inout [Int32]) {
+        scratch.symbols.removeAll(keepingCapacity: true)
+        if isByteLevel {
+            if takesWholeWords, word.count <= vocabulary.longest {
+                scratch.mapped.removeAll(keepingCapacity: true)
+                for byte in word { scratch.mapped += ByteAlphabet.texts[Int(byte)] }
+                let whole = scratch.mapped.withUnsafeBufferPointer { vocabulary.id($0) }
+                if whole >= 0 { return out.append(whole) }
+            }
+            var symbols = Symbols(fuses: fusesUnknown, unknown: unknown)
+            for byte in word { symbols.add(standIns[Int(byte)], &scratch.symbols) }
+            symbols.finish(&scratch.symbols)
+        } else {
+            if takesWholeWords {
+                let whole = vocabulary.id(word)
+                if whole >= 0 { return out.append(whole) }
+            }
+            characters(word, &scratch.symbols)
+        }
+        var start = 0
+        let count = scratch.symbols.count
+        while start < count {
+            var end = count
+            if opensWords >= 0 {
+                end = start + 1
+                while end < count, scratch.symbols[end] != opensWords || scratch.symbols[end - 1] == opensWords {
+                    end += 1
+                }
+            }
+            scratch.symbols.withUnsafeMutableBufferPointer { symbols in
+                guard let base = symbols.baseAddress else { return }
+                var rule = Pairs(merges: merges, symbols: base + start)
+                scratch.queue.run(&rule, count: end - start) { out.append(base[start + $0]) }
+            }
+            start = end
+        }
     }
 
-    /// Appends the merged tokens of one word.
-    func encode(_ symbols: [Int32], into out: inout [Int32]) {
-        guard symbols.count > 1 else {
-            out += symbols
-            return
-        }
-        var tokens = symbols
-        var next = Array(Int32(1)...Int32(symbols.count)), previous = Array(Int32(-1)..<Int32(symbols.count - 1))
-        var alive = [Bool](repeating: true, count: symbols.count)
-        var heap: [Candidate] = []
-        func merge(_ at: Int32) -> Merge? {
-            let right = Int(next[Int(at)])
-            return right < tokens.count ? merges[Self.pair(tokens[Int(at)], tokens[right])] : nil
-        }
-        func offer(_ at: Int32) {
-            guard let found = merge(at) else { return }
-            heap.append(Candidate(rank: found.rank, at: at, token: found.token))
-            var child = heap.count - 1
-            while child > 0, heap[child] < heap[(child - 1) / 2] {
-                heap.swapAt(child, (child - 1) / 2)
-                child = (child - 1) / 2
+    /// Unknown characters wait: a run of them may become one token, and byte tokens do not end a run.
+    private struct Symbols {
+        let fuses: Bool
+        let unknown: Int32
+        var waits = false
+
+        @inline(__always)
+        mutating func add(_ token: Int32, _ out: inout [Int32]) {
+            if token >= 0 {
+                finish(&out)
+                out.append(token)
+            } else if unknown >= 0 {
+                if waits, !fuses { out.append(unknown) }
+                waits = true
             }
         }
-        func take() -> Candidate? {
-            guard let top = heap.first else { return nil }
-            let last = heap.removeLast()
-            guard !heap.isEmpty else { return top }
-            heap[0] = last
-            var parent = 0
-            while true {
-                var least = parent
-                for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && heap[child] < heap[least] {
-                    least = child
-                }
-                guard least != parent else { return top }
-                heap.swapAt(parent, least)
-                parent = least
-            }
+
+        @inline(__always)
+        mutating func finish(_ out: inout [Int32]) {
+            if waits { out.append(unknown) }
+            waits = false
         }
-        for at in 0..<Int32(symbols.count) { offer(at) }
-        while let candidate = take() {
-            // Stale where the pair has changed since it was offered.
-            guard alive[Int(candidate.at)], let found = merge(candidate.at), found.token == candidate.token else {
-                continue
-            }
-            let at = candidate.at, right = next[Int(at)]
-            tokens[Int(at)] = found.token
-            alive[Int(right)] = false
-            next[Int(at)] = next[Int(right)]
-            if Int(next[Int(at)]) < tokens.count { previous[Int(next[Int(at)])] = at }
-            if previous[Int(at)] >= 0 { offer(previous[Int(at)]) }
-            offer(at)
-        }
+    }
+
+    private func characters(_ word: UnsafeBufferPointer<UInt8>, _ out: inout [Int32]) {
+        var symbols = Symbols(fuses: fusesUnknown, unknown: unknown)
         var at = 0
-        while at < tokens.count {
-            out.append(tokens[at])
-            at = Int(next[at])
+        while at < word.count {
+            let end = min(at + UTF8Reading.width(word[at]), word.count)
+            let character = UnsafeBufferPointer(rebasing: word[at..<end])
+            at = end
+            let token = vocabulary.id(character)
+            if token < 0, !byteTokens.isEmpty, character.allSatisfy({ byteTokens[Int($0)] >= 0 }) {
+                for byte in character { out.append(byteTokens[Int(byte)]) }
+            } else {
+                symbols.add(token, &out)
+            }
         }
+        symbols.finish(&out)
     }
 }

@@ -1,155 +1,182 @@
-// The split expressions of byte-level tokenizers, each as a scanner written by hand: a general regular-expression
-// engine
-// would be slower and would promise more than these models need. An expression that is not in this list is refused by
-// name.
+// Cuts a text into the words that the model then sees one by one. A step cuts, or rewrites what it was given (blanks to
+// marks, bytes to their stand-ins); the pieces lie in one array of bytes and never overlap.
+//
+// Source: github.com/huggingface/tokenizers, pre_tokenizers.
 
-/// Which of the known expressions. Source: the `pre_tokenizer` of the families' tokenizer.json.
-enum SplitRule: Hashable, Sendable {
-    /// GPT-2: what `ByteLevel` with `use_regex` stands for.
-    case gpt2
-    /// LLaMA 3 and GLM-4 take numbers three digits at a time, Qwen 2 one.
-    case llama3(digitsMax: Int)
+import ModelFiles
+import Primitives
 
-    private static let contraction = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
-    private static let remainder = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+enum Metaspace {
+    /// ▁, which stands for a blank.
+    static let mark: [UInt8] = [0xe2, 0x96, 0x81]
 
-    init?(expression: String) {
-        switch expression {
-        case Self.contraction + "\\p{N}{1,3}" + Self.remainder: self = .llama3(digitsMax: 3)
-        case Self.contraction + "\\p{N}" + Self.remainder: self = .llama3(digitsMax: 1)
-        case "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+": self = .gpt2
-        default: return nil
+    enum Prepending: Sendable { case never, first, always }
+
+    static func prepending(_ json: JSONValue, file: String) throws(ModelFault) -> Prepending {
+        switch json["prepend_scheme"]?.text {
+        case "never": return .never
+        case "first": return .first
+        case "always": return .always
+        case nil: return json["add_prefix_space"]?.flag ?? true ? .always : .never
+        case let name?: throw .unsupported(file: file, feature: "prepend_scheme \(name.prefix(40))")
         }
     }
 
-    private enum Kind { case letter, number, space, other }
-
-    private static func kind(_ scalar: Unicode.Scalar) -> Kind {
-        if scalar.isASCII {
-            switch scalar.value {
-            case 0x41...0x5a, 0x61...0x7a: return .letter
-            case 0x30...0x39: return .number
-            case 0x20, 0x09...0x0d: return .space
-            default: return .other
-            }
+    static func mark(_ json: JSONValue, file: String) throws(ModelFault) -> [UInt8] {
+        let text = json["replacement"]?.text ?? "▁"
+        guard text.unicodeScalars.count == 1 else {
+            throw .malformed(file: file, reason: "Metaspace's replacement is not one character")
         }
-        switch scalar.properties.generalCategory {
-        case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter: return .letter
-        case .decimalNumber, .letterNumber, .otherNumber: return .number
-        default: return scalar.properties.isWhitespace ? .space : .other
+        return Array(text.utf8)
+    }
+}
+
+/// Pieces of a text: ranges of `bytes`, in order, none empty.
+struct TextPieces {
+    var bytes: [UInt8]
+    var ranges: [Range<Int>]
+    /// Whether the first piece begins where the whole text does.
+    var isFirst: Bool
+}
+
+struct PreTokenizer: Sendable {
+    enum Step: Sendable {
+        case split(SplitPattern, SplitBehavior, inverted: Bool)
+        case metaspace(mark: [UInt8], Metaspace.Prepending, splits: Bool)
+        case prefixSpace
+        case standIns
+    }
+
+    private(set) var steps: [Step] = []
+    /// The pieces are bytes whose stand-ins the model knows.
+    private(set) var isByteLevel = false
+
+    /// GPT-2's expression: what `ByteLevel` with `use_regex` stands for.
+    static let gpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+    private static let punctuation = ScalarSet([
+        .range(0x21, 0x2f), .range(0x3a, 0x40), .range(0x5b, 0x60), .range(0x7b, 0x7e),
+        .categories(ScalarCategory.mask("P") ?? 0, negated: false),
+    ])
+    private static let space = ScalarSet([.space(negated: false)])
+
+    init(steps: [Step], isByteLevel: Bool) {
+        self.steps = steps
+        self.isByteLevel = isByteLevel
+    }
+
+    init(_ json: JSONValue?, file: String) throws(ModelFault) {
+        let items = try StepList.flatten(json, list: "pretokenizers", file: file)
+        for (index, item) in items.enumerated() {
+            let kind = item["type"]?.text ?? "without a type"
+            func cut(_ set: ScalarSet, _ behavior: SplitBehavior) -> Step {
+                .split(.expression(SplitExpression(set)), behavior, inverted: false)
+            }
+            switch kind {
+            case "Split":
+                steps.append(
+                    .split(
+                        try SplitPattern(item["pattern"], file: file),
+                        try SplitBehavior(item["behavior"]?.text, file: file),
+                        inverted: item["invert"]?.flag ?? false))
+            case "ByteLevel":
+                if item["add_prefix_space"]?.flag ?? true { steps.append(.prefixSpace) }
+                if item["use_regex"]?.flag ?? true {
+                    let expression = try SplitPattern.expression(Self.gpt2, file: file)
+                    steps.append(.split(.expression(expression), .isolated, inverted: false))
+                }
+                guard !isByteLevel else { throw .unsupported(file: file, feature: "ByteLevel twice") }
+                if index == items.count - 1 { isByteLevel = true } else { steps.append(.standIns) }
+            case "Metaspace":
+                steps.append(
+                    .metaspace(
+                        mark: try Metaspace.mark(item, file: file), try Metaspace.prepending(item, file: file),
+                        splits: item["split"]?.flag ?? true))
+            case "Digits":
+                let digits = ScalarSet([.categories(ScalarCategory.mask("N") ?? 0, negated: false)])
+                steps.append(cut(digits, item["individual_digits"]?.flag ?? false ? .isolated : .contiguous))
+            case "Punctuation":
+                steps.append(cut(Self.punctuation, try SplitBehavior(item["behavior"]?.text, file: file)))
+            case "Whitespace":
+                let word = ScalarSet.Item.word(joiners: true, negated: false)
+                let words = SplitExpression(runs: [
+                    ScalarSet([word]), ScalarSet([word, .space(negated: false)], negated: true),
+                ])
+                steps.append(.split(.expression(words), .removed, inverted: true))
+            case "WhitespaceSplit": steps.append(cut(Self.space, .removed))
+            case "BertPreTokenizer":
+                steps += [cut(Self.space, .removed), cut(Self.punctuation, .isolated)]
+            case "CharDelimiterSplit":
+                guard let delimiter = item["delimiter"]?.text, delimiter.unicodeScalars.count == 1 else {
+                    throw .malformed(file: file, reason: "CharDelimiterSplit has no character")
+                }
+                steps.append(.split(.literal(Array(delimiter.utf8)), .removed, inverted: false))
+            default: throw .unsupported(file: file, feature: "pre-tokenizer \(kind)")
+            }
         }
     }
 
-    /// Cuts the text; the pieces joined are the text.
-    func split(_ text: [UInt8]) -> [ArraySlice<UInt8>] {
-        var scalars: [Unicode.Scalar] = [], kinds: [Kind] = [], offsets: [Int] = []
-        var offset = 0
-        for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
-            scalars.append(scalar)
-            kinds.append(Self.kind(scalar))
-            offsets.append(offset)
-            offset += UTF8.width(scalar)
-        }
-        offsets.append(offset)
-        let count = scalars.count
-        func run(_ from: Int, _ wanted: Kind, max: Int = .max) -> Int {
-            var at = from
-            while at < count, at - from < max, kinds[at] == wanted { at += 1 }
-            return at
-        }
-        func isNewline(_ at: Int) -> Bool { scalars[at] == "\n" || scalars[at] == "\r" }
-        var pieces: [ArraySlice<UInt8>] = []
-        var at = 0
-        while at < count {
-            var end = contractionEnd(scalars, at)
-            if end == at { end = wordEnd(at, count: count, scalars: scalars, kinds: kinds, run: run) }
-            if end == at, scalars[at] == " " || kinds[at] == .other {
-                let start = scalars[at] == " " ? at + 1 : at
-                let stop = run(start, .other)
-                if stop > start {
-                    end = stop
-                    if case .llama3 = self { while end < count, isNewline(end) { end += 1 } }
+    func apply(_ pieces: TextPieces) -> TextPieces {
+        var pieces = pieces
+        for step in steps {
+            switch step {
+            case .split(let pattern, let behavior, let inverted):
+                pieces.ranges = Self.split(pieces, pattern, behavior, inverted: inverted)
+            case .metaspace(let mark, let prepending, let splits):
+                pieces = Self.rewritten(pieces) { piece, isFirst, out in
+                    let begin = out.count
+                    for byte in piece { if byte == 0x20 { out += mark } else { out.append(byte) } }
+                    let prepends = prepending == .always || (prepending == .first && isFirst)
+                    if prepends, !out[begin...].starts(with: mark) { out.insert(contentsOf: mark, at: begin) }
+                }
+                if splits {
+                    pieces.ranges = Self.split(pieces, .literal(mark), .mergedWithNext, inverted: false)
+                }
+            case .prefixSpace:
+                if pieces.ranges.allSatisfy({ pieces.bytes[$0.lowerBound] == 0x20 }) { break }
+                pieces = Self.rewritten(pieces) { piece, _, out in
+                    if piece.first != 0x20 { out.append(0x20) }
+                    out += piece
+                }
+            case .standIns:
+                pieces = Self.rewritten(pieces) { piece, _, out in
+                    for byte in piece { out += ByteAlphabet.texts[Int(byte)] }
                 }
             }
-            if end == at {
-                let stop = run(at, .space)
-                end = stop
-                var newline: Int?
-                if case .llama3 = self { newline = (at..<stop).last(where: isNewline) }
-                if let newline {
-                    end = newline + 1
-                } else if stop < count, stop - at > 1 {
-                    end = stop - 1
-                }
-            }
-            if end == at { end = at + 1 }
-            pieces.append(text[offsets[at]..<offsets[end]])
-            at = end
         }
         return pieces
     }
 
-    /// Letters with what may precede them, or numbers.
-    private func wordEnd(
-        _ at: Int, count: Int, scalars: [Unicode.Scalar], kinds: [Kind], run: (Int, Kind, Int) -> Int
-    ) -> Int {
-        switch self {
-        case .gpt2:
-            let start = scalars[at] == " " ? at + 1 : at
-            let letters = run(start, .letter, .max)
-            if letters > start { return letters }
-            let numbers = run(start, .number, .max)
-            return numbers > start ? numbers : at
-        case .llama3(let digitsMax):
-            if kinds[at] == .letter { return run(at, .letter, .max) }
-            if kinds[at] == .number { return run(at, .number, digitsMax) }
-            if scalars[at] != "\r", scalars[at] != "\n", at + 1 < count, kinds[at + 1] == .letter {
-                return run(at + 1, .letter, .max)
+    private static func split(
+        _ pieces: TextPieces, _ pattern: SplitPattern, _ behavior: SplitBehavior, inverted: Bool
+    ) -> [Range<Int>] {
+        var out: [Range<Int>] = []
+        out.reserveCapacity(pieces.ranges.count)
+        pieces.bytes.withUnsafeBufferPointer { bytes in
+            for range in pieces.ranges {
+                var afterMatch = false, isFirst = true
+                pattern.visit(bytes, range) { stretch, found in
+                    let isMatch = found != inverted
+                    behavior.add(stretch, isMatch: isMatch, afterMatch: afterMatch, isFirst: isFirst, to: &out)
+                    afterMatch = isMatch
+                    isFirst = false
+                }
             }
-            return at
         }
+        return out
     }
 
-    private func contractionEnd(_ scalars: [Unicode.Scalar], _ at: Int) -> Int {
-        guard scalars[at] == "'", at + 1 < scalars.count else { return at }
-        func letter(_ index: Int) -> Unicode.Scalar? {
-            guard index < scalars.count else { return nil }
-            let scalar = scalars[index]
-            if self == .gpt2 { return scalar }
-            if scalar.value == 0x17f { return "s" }  // long s folds to s
-            return scalar.isASCII && scalar.properties.isUppercase ? Unicode.Scalar(scalar.value + 32) : scalar
+    /// Every piece anew; what becomes of it is appended to the bytes.
+    private static func rewritten(
+        _ pieces: TextPieces, _ write: (ArraySlice<UInt8>, _ isFirst: Bool, inout [UInt8]) -> Void
+    ) -> TextPieces {
+        var out = TextPieces(bytes: [], ranges: [], isFirst: pieces.isFirst)
+        out.bytes.reserveCapacity(pieces.bytes.count)
+        out.ranges.reserveCapacity(pieces.ranges.count)
+        for (index, range) in pieces.ranges.enumerated() {
+            let begin = out.bytes.count
+            write(pieces.bytes[range], index == 0 && pieces.isFirst, &out.bytes)
+            if out.bytes.count > begin { out.ranges.append(begin..<out.bytes.count) }
         }
-        switch letter(at + 1) {
-        case "s", "t", "m", "d": return at + 2
-        case "r" where letter(at + 2) == "e", "v" where letter(at + 2) == "e", "l" where letter(at + 2) == "l":
-            return at + 3
-        default: return at
-        }
-    }
-}
-
-/// GPT-2's printable stand-ins for the 256 bytes.
-enum ByteAlphabet {
-    /// Byte to scalar.
-    static let scalars: [Unicode.Scalar] = {
-        var next: UInt32 = 256
-        return (0..<256).map { (byte: UInt32) in
-            let printable = (0x21...0x7e).contains(byte) || (0xa1...0xac).contains(byte) || (0xae...0xff).contains(byte)
-            defer { if !printable { next += 1 } }
-            return Unicode.Scalar(printable ? byte : next) ?? " "
-        }
-    }()
-
-    private static let bytes: [Unicode.Scalar: UInt8] = Dictionary(
-        uniqueKeysWithValues: scalars.enumerated().map { ($1, UInt8($0)) })
-
-    /// The bytes that a token stands for; nil where it has a character that is no stand-in.
-    static func decode(_ token: String) -> [UInt8]? {
-        var result: [UInt8] = []
-        for scalar in token.unicodeScalars {
-            guard let byte = bytes[scalar] else { return nil }
-            result.append(byte)
-        }
-        return result
+        return out
     }
 }

@@ -1,5 +1,11 @@
 // Tokens to text as they come. A token may end in the middle of a character: its bytes wait here until the character is
 // whole, so a reader never sees half of one.
+//
+//     [beginning] --blanks that the decoder strips go--> [text] <--whole characters-- pending bytes <-- tokens
+//
+// All that `add` and `finish` return, joined, is what `Tokenizer.decode` gives, with one exception: the reference makes
+// a U+FFFD of every byte of a run of byte tokens that is no UTF-8 as a whole; a stream cannot take back the characters
+// that it has shown, and marks only the bytes that are left.
 
 package struct StreamingDecoder: Sendable {
     private let tokenizer: Tokenizer
@@ -7,9 +13,11 @@ package struct StreamingDecoder: Sendable {
     /// Whole-text decoding: a run of byte tokens is judged as a whole, as the reference does.
     private let holdsRuns: Bool
     private var pending: [UInt8] = []
-    /// `pending` comes from byte-fallback tokens, each of which becomes U+FFFD if the run is no UTF-8.
+    /// `pending` comes from byte tokens, each of which becomes U+FFFD if the run is no UTF-8.
     private var isByteRun = false
-    private var atStart = true
+    private var isFirstToken = true
+    /// How many characters may still be stripped from the beginning.
+    private var strips: Int
 
     package init(_ tokenizer: Tokenizer, skipSpecial: Bool = true) {
         self.init(tokenizer, skipSpecial: skipSpecial, holdsRuns: false)
@@ -19,53 +27,78 @@ package struct StreamingDecoder: Sendable {
         self.tokenizer = tokenizer
         self.skipSpecial = skipSpecial
         self.holdsRuns = holdsRuns
+        strips = tokenizer.decoder.stripsStart?.count ?? 0
     }
 
     /// The text that this token completes.
     package mutating func add(_ token: Int32) -> String {
-        if skipSpecial, tokenizer.special.contains(token) { return "" }
-        guard token >= 0, Int(token) < tokenizer.pieces.count, let piece = tokenizer.pieces[Int(token)] else {
-            return ""
-        }
-        var text = ""
+        String(decoding: addBytes(token), as: UTF8.self)
+    }
+
+    /// What is left when no token follows.
+    package mutating func finish() -> String { String(decoding: finishBytes(), as: UTF8.self) }
+
+    mutating func addBytes(_ token: Int32) -> [UInt8] {
+        if skipSpecial, tokenizer.isSpecial(token) { return [] }
+        guard let piece = tokenizer.pieces[token] else { return [] }
+        let isFirst = isFirstToken
+        isFirstToken = false
+        var text: [UInt8] = []
         switch piece {
         case .byte(let byte):
+            if !isByteRun { text = flush() }
             pending.append(byte)
             isByteRun = true
-            if !holdsRuns, Self.incompleteTail(pending) == 0, String(validating: pending, as: UTF8.self) != nil {
-                text = flush()
-            }
+            if !holdsRuns { text += takeWhole() }
         case .text(let bytes):
             if isByteRun { text = flush() }
-            pending += bytes
-            if holdsRuns {
-                if case .blankMarks = tokenizer.scheme { text += flush() }
+            if isFirst, tokenizer.decoder.treatsFirstApart, let whole = tokenizer.vocabulary.text(token) {
+                pending += tokenizer.decoder.piece(whole, isFirst: true)
             } else {
-                let tail = Self.incompleteTail(pending)
-                text += String(decoding: pending.dropLast(tail), as: UTF8.self)
-                pending.removeFirst(pending.count - tail)
+                pending += bytes
+            }
+            if !tokenizer.decoder.isByteLevel {
+                text += flush()
+            } else if !holdsRuns {
+                text += takeWhole()
             }
         }
         return stripped(text)
     }
 
-    /// What is left when no token follows.
-    package mutating func finish() -> String { stripped(flush()) }
+    mutating func finishBytes() -> [UInt8] { stripped(flush()) }
 
-    private mutating func flush() -> String {
+    /// The pending bytes up to a character that more bytes could complete. Of a run of byte tokens only what is UTF-8.
+    private mutating func takeWhole() -> [UInt8] {
+        let whole = pending.count - Self.incompleteTail(pending)
+        guard whole > 0 else { return [] }
+        if isByteRun {
+            guard String(validating: pending[..<whole], as: UTF8.self) != nil else { return [] }
+        }
+        defer { pending.removeFirst(whole) }
+        return Array(String(decoding: pending[..<whole], as: UTF8.self).utf8)
+    }
+
+    private mutating func flush() -> [UInt8] {
         defer {
             pending.removeAll(keepingCapacity: true)
             isByteRun = false
         }
-        guard isByteRun else { return String(decoding: pending, as: UTF8.self) }
-        return String(validating: pending, as: UTF8.self) ?? String(repeating: "\u{fffd}", count: pending.count)
+        guard isByteRun, String(validating: pending, as: UTF8.self) == nil else {
+            return Array(String(decoding: pending, as: UTF8.self).utf8)
+        }
+        return Array(String(repeating: "\u{fffd}", count: pending.count).utf8)
     }
 
-    private mutating func stripped(_ text: String) -> String {
-        guard atStart, !text.isEmpty else { return text }
-        atStart = false
-        guard tokenizer.stripsFirstBlank, text.utf8.first == 0x20 else { return text }
-        return String(decoding: text.utf8.dropFirst(), as: UTF8.self)
+    private mutating func stripped(_ text: [UInt8]) -> [UInt8] {
+        guard strips > 0, !text.isEmpty, let (character, _) = tokenizer.decoder.stripsStart else { return text }
+        var rest = text[...]
+        while strips > 0, rest.starts(with: character) {
+            rest = rest.dropFirst(character.count)
+            strips -= 1
+        }
+        if !rest.isEmpty { strips = 0 }
+        return Array(rest)
     }
 
     /// How many bytes at the end begin a character that more bytes could complete.

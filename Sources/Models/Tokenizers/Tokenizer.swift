@@ -1,243 +1,156 @@
-// tokenizer.json: byte-level BPE (LLaMA 3, Qwen, GLM-4, the starter) and SentencePiece-style BPE with byte fallback
-// (LLaMA 2,
-// Mistral). Text is bytes throughout: Swift's String would hold two tokens that differ only in normal form for one.
+// Text to token ids and back, as the `tokenizers` library does it. Text is bytes throughout: Swift's String would hold
+// two texts that differ only in normal form for one.
 //
-//     text --added tokens cut out--> stretches --normalise--> --split--> words --merge--> ids --template--> ids
+//     text --added tokens cut out--> stretches --normalise--> --split--> words --model--> ids --template--> ids
+//
+// A tokenizer is read once (TokenizerFile from tokenizer.json, GGUFVocabulary from a GGUF header) and never changes.
 //
 // Source: github.com/huggingface/tokenizers.
-
-package import ModelFiles
-import Primitives
 
 package enum TokenizerLimit {
     static let tokensMax = 1 << 21
     static let mergesMax = 1 << 21
     static let addedTokensMax = 1 << 16
+    static let tokenBytesMax = 1 << 12
 }
 
 package struct Tokenizer: Sendable {
     package static let file = "tokenizer.json"
 
-    enum Scheme: Hashable, Sendable {
-        /// `composes`: characters are brought to normal form C first.
-        case byteLevel(SplitRule, prefixSpace: Bool, composes: Bool)
-        /// Blanks become ▁; the mark is put before the whole text, or before every stretch between added tokens, or
-        /// nowhere.
-        case blankMarks(Marking)
+    enum Model: Sendable {
+        case pairs(BytePairs)
+        case scored(ScoredPieces)
+        case words(WordPieces)
     }
 
-    enum Marking: Hashable, Sendable { case none, first, always }
-
-    /// What a token contributes to text.
-    enum Piece: Sendable {
-        case text([UInt8])
-        case byte(UInt8)
+    /// All that a file says. Whoever reads a file fills this.
+    struct Parts {
+        var model: Model
+        var vocabulary: TokenTable
+        var added: [AddedToken] = []
+        var normalizer = Normalizer(steps: [])
+        var preTokenizer = PreTokenizer(steps: [], isByteLevel: false)
+        var template = TokenTemplate()
+        var decoder = TokenDecoder()
+        var pieces: TokenPieces
+        var beginText: String?
+        var endText: String?
+        var endToken: Int32?
     }
 
-    let scheme: Scheme
-    let pieces: [Piece?]
-    let special: Set<Int32>
-    let stripsFirstBlank: Bool
-    private let ids: [[UInt8]: Int32]
-    private let pairs: BytePairs
-    private let added: [UInt8: [(bytes: [UInt8], id: Int32)]]
-    private let ignoreMerges: Bool
-    private let byteFallback: [Int32]?
-    private let unknown: Int32?
-    /// The token of each byte's stand-in.
-    private let byteIDs: [Int32?]
-    private let prefix: [Int32]
-    private let suffix: [Int32]
+    private let model: Model
+    let vocabulary: TokenTable
+    private let rawTokens: AddedTokens
+    private let normalizedTokens: AddedTokens
+    private let special: [Bool]
+    private let normalizer: Normalizer
+    private let preTokenizer: PreTokenizer
+    private let template: TokenTemplate
+    let decoder: TokenDecoder
+    let pieces: TokenPieces
     package let endToken: Int32?
     /// As the chat template sees them.
     package let beginText: String?
     package let endText: String?
 
+    /// Nil if the added tokens' texts are hostile.
+    init?(_ parts: Parts) {
+        var normalized = parts.added.filter(\.normalized)
+        for index in normalized.indices { normalized[index].text = parts.normalizer.apply(normalized[index].text) }
+        normalized.removeAll { $0.text.isEmpty }
+        guard let raw = AddedTokens(parts.added.filter { !$0.normalized }), let cooked = AddedTokens(normalized) else {
+            return nil
+        }
+        rawTokens = raw
+        normalizedTokens = cooked
+        var special = [Bool](repeating: false, count: parts.vocabulary.idCount)
+        for token in parts.added where token.special && Int(token.id) < special.count { special[Int(token.id)] = true }
+        self.special = special
+        model = parts.model
+        vocabulary = parts.vocabulary
+        normalizer = parts.normalizer
+        preTokenizer = parts.preTokenizer
+        template = parts.template
+        decoder = parts.decoder
+        pieces = parts.pieces
+        beginText = parts.beginText
+        endText = parts.endText
+        endToken = parts.endToken
+    }
+
     /// One more than the highest id.
     package var vocabularyCount: Int { pieces.count }
 
-    package init(folder: any ModelFolder) throws(ModelFault) {
-        let file = Self.file
-        guard let bytes = folder.bytes(of: file) else { throw .missing(file: file) }
-        let json = try parseJSON(bytes, file: file)
-        func fault(_ reason: String) -> ModelFault { .malformed(file: file, reason: reason) }
-        func unsupported(_ feature: String) -> ModelFault { .unsupported(file: file, feature: feature) }
-        guard let model = json["model"], let vocabulary = model["vocab"]?.memberList else {
-            throw fault("\"model.vocab\" is missing or not an object")
-        }
-        if let kind = model["type"]?.text, kind != "BPE" { throw unsupported("model type \(kind)") }
-        for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
-            if let value = model[key], !value.isNull, value.text != "" { throw unsupported("model.\(key)") }
-        }
-        guard vocabulary.count <= TokenizerLimit.tokensMax else {
-            throw fault("more than \(TokenizerLimit.tokensMax) tokens")
-        }
-        var ids: [[UInt8]: Int32] = [:]
-        ids.reserveCapacity(vocabulary.count)
-        var texts: [Int32: String] = [:]
-        for member in vocabulary {
-            guard let id = member.value.count, id < TokenizerLimit.tokensMax else {
-                throw fault("token \"\(member.key)\" has no id below \(TokenizerLimit.tokensMax)")
-            }
-            ids[Array(member.key.utf8)] = Int32(id)
-            texts[Int32(id)] = member.key
-        }
-        pairs = try Self.pairs(model["merges"]?.items ?? [], ids: ids)
-        ignoreMerges = model["ignore_merges"]?.flag ?? false
-        scheme = try TokenizerSteps.scheme(json, file: file)
-        unknown = model["unk_token"]?.text.flatMap { ids[Array($0.utf8)] }
-        var fallback: [Int32]?
-        if model["byte_fallback"]?.flag == true {
-            let found = (0..<256).compactMap { ids[Array("<0x\(Hex.encode([UInt8($0)]).uppercased())>".utf8)] }
-            guard found.count == 256 else { throw fault("byte_fallback needs the 256 byte tokens") }
-            fallback = found
-        }
-        byteFallback = fallback
-        (ids: self.ids, added: added, special: special) = try Self.addedTokens(
-            json, ids: ids, texts: &texts, file: file)
-        byteIDs = ByteAlphabet.scalars.map { [ids = self.ids] in ids[Array(String($0).utf8)] }
-        stripsFirstBlank = try TokenizerSteps.stripsFirstBlank(json, scheme: scheme, file: file)
-        (prefix, suffix) = try TokenizerSteps.template(json["post_processor"], ids: self.ids, file: file)
-        let fallbackIDs = Dictionary(uniqueKeysWithValues: (fallback ?? []).enumerated().map { ($1, UInt8($0)) })
-        var pieces = [Piece?](repeating: nil, count: Int(texts.keys.max() ?? -1) + 1)
-        for (id, text) in texts { pieces[Int(id)] = Self.piece(text, scheme: scheme, byte: fallbackIDs[id]) }
-        self.pieces = pieces
-        let settings = try folder.bytes(of: "tokenizer_config.json").map { bytes throws(ModelFault) in
-            try parseJSON(bytes, file: "tokenizer_config.json")
-        }
-        func name(_ key: String) -> String? { settings?[key]?.text ?? settings?[key]?["content"]?.text }
-        beginText = name("bos_token")
-        endText = name("eos_token")
-        endToken = endText.flatMap { [ids = self.ids] in ids[Array($0.utf8)] }
+    package func id(of token: String) -> Int32? { vocabulary.id(token) }
+
+    /// Whether a token is one of control, which `skipSpecial` leaves out of texts.
+    package func isSpecial(_ token: Int32) -> Bool {
+        token >= 0 && Int(token) < special.count && special[Int(token)]
     }
 
-    private static func piece(_ text: String, scheme: Scheme, byte: UInt8?) -> Piece {
-        switch scheme {
-        case .byteLevel: return .text(ByteAlphabet.decode(text) ?? Array(text.utf8))
-        case .blankMarks:
-            if let byte { return .byte(byte) }
-            var bytes: [UInt8] = []
-            for scalar in text.unicodeScalars { bytes += scalar == "▁" ? [0x20] : Array(String(scalar).utf8) }
-            return .text(bytes)
+    /// Whether a text's very first blank is an artefact of the vocabulary and not shown.
+    package var stripsFirstBlank: Bool { decoder.stripsStart?.character == [0x20] }
+
+    /// What a token adds to a text, half characters included; nil for control tokens and ids without a token.
+    package func bytes(of token: Int32) -> [UInt8]? {
+        guard !isSpecial(token), let piece = pieces[token] else { return nil }
+        switch piece {
+        case .byte(let byte): return [byte]
+        case .text(let text): return Array(text)
         }
     }
-
-    private static func pairs(_ merges: [JSONValue], ids: [[UInt8]: Int32]) throws(ModelFault) -> BytePairs {
-        guard merges.count <= TokenizerLimit.mergesMax else {
-            throw .malformed(file: file, reason: "more than \(TokenizerLimit.mergesMax) merges")
-        }
-        var table: [UInt64: BytePairs.Merge] = [:]
-        table.reserveCapacity(merges.count)
-        for (rank, merge) in merges.enumerated() {
-            var sides: [[UInt8]] = []
-            if let text = merge.text {
-                sides = Array(text.utf8).split(separator: 0x20, maxSplits: 1).map(Array.init)
-            } else {
-                sides = (merge.items ?? []).compactMap { $0.text.map { Array($0.utf8) } }
-            }
-            guard sides.count == 2, let left = ids[sides[0]], let right = ids[sides[1]],
-                let whole = ids[sides[0] + sides[1]]
-            else { throw .malformed(file: file, reason: "merge \(rank) is not a pair of tokens that make a token") }
-            let pair = BytePairs.pair(left, right)
-            table[pair] = BytePairs.Merge(rank: Int32(rank), token: whole)
-        }
-        return BytePairs(table)
-    }
-
-    // swift-format-ignore
-    private static func addedTokens(
-        _ json: JSONValue, ids: [[UInt8]: Int32], texts: inout [Int32: String], file: String
-    ) throws(ModelFault) -> (ids: [[UInt8]: Int32], added: [UInt8: [(bytes: [UInt8], id: Int32)]], special: Set<Int32>) {
-        var ids = ids, special: Set<Int32> = []
-        var added: [UInt8: [(bytes: [UInt8], id: Int32)]] = [:]
-        let tokens = json["added_tokens"]?.items ?? []
-        guard tokens.count <= TokenizerLimit.addedTokensMax else {
-            throw .malformed(file: file, reason: "more than \(TokenizerLimit.addedTokensMax) added tokens")
-        }
-        for token in tokens {
-            guard let content = token["content"]?.text, !content.isEmpty, let id = token["id"]?.count,
-                id < TokenizerLimit.tokensMax
-            else { throw .malformed(file: file, reason: "an added token has no content or no id") }
-            for flag in ["single_word", "lstrip", "rstrip"] where token[flag]?.flag == true {
-                throw .unsupported(file: file, feature: "added token \"\(content)\" with \(flag)")
-            }
-            let bytes = Array(content.utf8)
-            ids[bytes] = Int32(id)
-            texts[Int32(id)] = content
-            if token["special"]?.flag == true { special.insert(Int32(id)) }
-            added[bytes[0], default: []].append((bytes, Int32(id)))
-        }
-        // The longest of those that begin alike is tried first.
-        for key in added.keys { added[key]?.sort { $0.bytes.count > $1.bytes.count } }
-        return (ids, added, special)
-    }
-
-    package func id(of token: String) -> Int32? { ids[Array(token.utf8)] }
 
     // MARK: Encoding
+
+    private struct Scratch {
+        var pairs = BytePairs.Scratch()
+        var scored = ScoredPieces.Scratch()
+    }
 
     /// The ids of a text. `addSpecial` puts the template's tokens (a beginning-of-text, say) around it.
     package func encode(_ text: String, addSpecial: Bool) -> [Int32] {
         let bytes = Array(text.utf8)
-        var out = addSpecial ? prefix : []
-        var start = 0, at = 0
-        while at < bytes.count {
-            if let match = added[bytes[at]]?.first(where: { bytes[at...].starts(with: $0.bytes) }) {
-                if at > start { encodeStretch(bytes[start..<at], first: start == 0, into: &out) }
-                out.append(match.id)
-                at += match.bytes.count
-                start = at
-            } else {
-                at += 1
+        var out = addSpecial ? template.prefix : []
+        out.reserveCapacity(bytes.count / 4 + 8)
+        var scratch = Scratch()
+        rawTokens.visit(bytes) { part in
+            switch part {
+            case .token(let id): out.append(id)
+            case .text(let range): encode(bytes, range, &scratch, &out)
             }
         }
-        if start < bytes.count { encodeStretch(bytes[start...], first: start == 0, into: &out) }
-        if addSpecial { out += suffix }
+        if addSpecial { out += template.suffix }
         return out
     }
 
-    private func encodeStretch(_ bytes: ArraySlice<UInt8>, first: Bool, into out: inout [Int32]) {
-        switch scheme {
-        case .byteLevel(let rule, let prefixSpace, let composes):
-            var spaced = composes ? NormalForm.composed(bytes) : Array(bytes)
-            if prefixSpace, spaced.first != 0x20 { spaced.insert(0x20, at: 0) }
-            for word in rule.split(spaced) {
-                let symbols = word.compactMap { byteIDs[Int($0)] }
-                if ignoreMerges, let whole = ids[word.flatMap { Array(String(ByteAlphabet.scalars[Int($0)]).utf8) }] {
-                    out.append(whole)
-                } else {
-                    pairs.encode(symbols, into: &out)
+    private func encode(_ bytes: [UInt8], _ range: Range<Int>, _ scratch: inout Scratch, _ out: inout [Int32]) {
+        let startsText = range.lowerBound == 0
+        if normalizer.steps.isEmpty, normalizedTokens.isEmpty {
+            return words(TextPieces(bytes: bytes, ranges: [range], isFirst: startsText), &scratch, &out)
+        }
+        let text = normalizer.apply(Array(bytes[range]))
+        normalizedTokens.visit(text) { part in
+            switch part {
+            case .token(let id): out.append(id)
+            case .text(let range):
+                let isFirst = startsText && range.lowerBound == 0
+                words(TextPieces(bytes: text, ranges: [range], isFirst: isFirst), &scratch, &out)
+            }
+        }
+    }
+
+    private func words(_ pieces: TextPieces, _ scratch: inout Scratch, _ out: inout [Int32]) {
+        let pieces = preTokenizer.apply(pieces)
+        pieces.bytes.withUnsafeBufferPointer { bytes in
+            for range in pieces.ranges {
+                let word = UnsafeBufferPointer(rebasing: bytes[range])
+                switch model {
+                case .pairs(let pairs): pairs.encode(word, &scratch.pairs, into: &out)
+                case .scored(let scored): scored.encode(word, &scratch.scored, into: &out)
+                case .words(let words): words.encode(word, into: &out)
                 }
             }
-        case .blankMarks(let marking):
-            var marked: [UInt8] = []
-            let mark = Array("▁".utf8)
-            let body = bytes.flatMap { $0 == 0x20 ? mark : [$0] }
-            // Metaspace ("first") adds no mark before one that is there; the Prepend normaliser ("always") does.
-            if marking == .always || (marking == .first && first && !body.starts(with: mark)) { marked = mark }
-            marked += body
-            pairs.encode(characters(marked), into: &out)
         }
-    }
-
-    /// One symbol a character; those outside the vocabulary as their bytes, or as one unknown token a run.
-    private func characters(_ bytes: [UInt8]) -> [Int32] {
-        var out: [Int32] = []
-        var unknownRun = false
-        for scalar in String(decoding: bytes, as: UTF8.self).unicodeScalars {
-            let character = Array(String(scalar).utf8)
-            if let id = ids[character] {
-                out.append(id)
-                unknownRun = false
-            } else if let byteFallback {
-                out += character.map { byteFallback[Int($0)] }
-                unknownRun = false
-            } else if let unknown, !unknownRun {
-                out.append(unknown)
-                unknownRun = true
-            }
-        }
-        return out
     }
 
     // MARK: Decoding
@@ -245,8 +158,9 @@ package struct Tokenizer: Sendable {
     /// The text of a whole answer. Bytes that are no UTF-8 become U+FFFD.
     package func decode(_ tokens: [Int32], skipSpecial: Bool) -> String {
         var decoder = StreamingDecoder(self, skipSpecial: skipSpecial, holdsRuns: true)
-        var text = ""
-        for token in tokens { text += decoder.add(token) }
-        return text + decoder.finish()
+        var text: [UInt8] = []
+        for token in tokens { text += decoder.addBytes(token) }
+        text += decoder.finishBytes()
+        return String(decoding: text, as: UTF8.self)
     }
 }
