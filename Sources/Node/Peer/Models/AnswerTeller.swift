@@ -1,12 +1,13 @@
 // A local answer as the HTTP door hears it: the prompt where it was asked for, tokens with their candidates, an end for
 // each choice, the count. Lives on the engine's thread.
 
-import Tokenizers
 import Attribution
 import Datanets
+import Decoding
 import Gateway
 import Inference
 import Primitives
+import Tokenizers
 
 final class AnswerTeller {
     private let request: AnswerRequest
@@ -103,6 +104,7 @@ extension JobFault {
             case .unavailable: .unavailable
             }
         return AnswerFault(
-            kind, message, param: parameter, code: code, retryAfterSeconds: kind == .busy ? 1 : nil)
+            kind, message, param: parameter, code: code,
+            retryAfterSeconds: retryAfterSeconds ?? (kind == .busy ? 1 : nil))
     }
 }

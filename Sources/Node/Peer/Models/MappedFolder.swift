@@ -1,9 +1,9 @@
 // A model folder as the engine reads it: large files mapped from the blob folder or from this machine's disk, small ones
 // copied out of the table.
 
-import ModelFiles
 import Foundation
 import Inference
+import ModelFiles
 import Primitives
 package import Records
 package import Storage

@@ -5,9 +5,9 @@
 //     folder on this machine ──hash, check, stage──▶ blobs ──┐
 //     pull done ──finish the files──▶ blobs ──check──────────┴──▶ shelf (LMDB) ──▶ list, folder
 
-import ModelFiles
 import BlockExchange
 import Inference
+import ModelFiles
 package import Primitives
 package import Records
 package import Storage

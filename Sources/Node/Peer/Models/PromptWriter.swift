@@ -1,12 +1,12 @@
 // From what was asked to the tokens that go in: passages before the question in the form that models learn, the model's
 // chat template around the messages, the tokenizer without tokens of its own where the template has written them.
 
-import Tokenizers
 import Attribution
 import Inference
+import Tokenizers
 
 enum PromptForm: Sendable {
-    case messages([Inference.ChatMessage])
+    case messages([Tokenizers.ChatMessage])
     case text(String)
     case tokens([UInt32])
 
@@ -78,7 +78,7 @@ enum PromptWriter {
     }
 
     static func text(
-        _ messages: [Inference.ChatMessage], _ template: ChatTemplate?
+        _ messages: [Tokenizers.ChatMessage], _ template: ChatTemplate?
     ) throws(JobFault) -> String {
         guard let template else {
             throw JobFault(.invalid, "template", "this model has no chat template; send a text", parameter: "messages")

@@ -1,12 +1,12 @@
 // Tokenizers and templates of models that need not be loaded: for counting and looking at tokens.
 
-import ModelFiles
-import Tokenizers
 import Dispatch
 import Inference
+import ModelFiles
 import Primitives
 import Records
 import Synchronization
+import Tokenizers
 
 struct TextTool: Sendable {
     let tokenizer: Tokenizer

@@ -80,6 +80,7 @@ package enum PeerProcess {
             homeToken: token)
         configuration.allowedHosts = peer.settings.list("http.hosts")
         configuration.apiKeyDigests = Set(peer.settings.list("http.keys").map { Digest(sha256: Array($0.utf8)) })
+        configuration.keyStore = APIKeyShelf(store: peer.store.store)
         unlink(peer.home.socketPath)
         let service = PeerService(peer: peer)
         let gateway = try HTTPGateway(
