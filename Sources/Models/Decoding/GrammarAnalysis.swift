@@ -8,7 +8,8 @@ extension GrammarBuilder {
         guard height[Int(start(root))] < .max else {
             throw GrammarFault(
                 place: rules[Int(root)].place,
-                reason: "can never be completed: it always contains itself; give the recursion a way to end")
+                reason: "can never be completed: what it demands excludes itself, or it always contains itself; "
+                    + "give it a way to end")
         }
         guard Int(height[Int(start(root))]) < GrammarLimit.callDepthMax else {
             throw GrammarFault(

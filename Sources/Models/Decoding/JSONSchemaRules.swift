@@ -90,9 +90,40 @@ struct JSONSchemaRules {
         }
         let kinds = demands.effectiveKinds
         var texts: [[UInt8]] = []
-        for value in values where kinds.contains(Self.kind(of: value)) { texts.append(value.serialized()) }
+        for value in values where kinds.contains(Self.kind(of: value)) {
+            switch value {
+            case .array, .members: try write(value, start, end)
+            default: texts.append(value.serialized())
+            }
+        }
         if demands.isNullable { texts.append(Array("null".utf8)) }
         try rules.builder.oneOf(start, texts, to: end)
+    }
+
+    /// Just this value, with any blanks between its parts.
+    private mutating func write(_ value: JSONValue, _ start: Node, _ end: Node) throws(GrammarFault) {
+        switch value {
+        case .array(let items):
+            var at = try rules.open(start, UInt8(ascii: "["))
+            for (index, item) in items.enumerated() {
+                if index > 0 { at = try rules.mark(at, UInt8(ascii: ",")) }
+                let after = try rules.builder.node()
+                try write(item, at, after)
+                at = after
+            }
+            try rules.close(at, UInt8(ascii: "]"), to: end)
+        case .members(let members):
+            var at = try rules.open(start, UInt8(ascii: "{"))
+            for (index, member) in members.enumerated() {
+                if index > 0 { at = try rules.mark(at, UInt8(ascii: ",")) }
+                let named = try rules.builder.literal(at, JSONValue.string(member.key).serialized())
+                let after = try rules.builder.node()
+                try write(member.value, try rules.mark(named, UInt8(ascii: ":")), after)
+                at = after
+            }
+            try rules.close(at, UInt8(ascii: "}"), to: end)
+        default: try rules.builder.literal(start, value.serialized(), to: end)
+        }
     }
 
     private static func kind(of value: JSONValue) -> JSONKinds {

@@ -91,6 +91,9 @@ package struct LookupDraft: Sendable {
         }
     }
 
+    /// What the index holds, at most 24 bytes an indexed token.
+    package var indexBytes: Int { tables.reduce(0) { $0 + $1.count * MemoryLayout<Int32>.stride } }
+
     // MARK: The index
 
     private func slot(_ end: Int, _ length: Int) -> Int {
@@ -99,7 +102,7 @@ package struct LookupDraft: Sendable {
             hash = (hash ^ UInt64(UInt32(bitPattern: tokens[place]))) &* 0x9e37_79b9_7f4a_7c15
             hash ^= hash >> 29
         }
-        return Int(truncatingIfNeeded: hash &* 0xbf58_476d_1ce4_e5b9 >> UInt64(64 - tableBits))
+        return Int(truncatingIfNeeded: (hash &* 0xbf58_476d_1ce4_e5b9) >> UInt64(64 - tableBits))
     }
 
     /// Indexes every run that has a successor by now.

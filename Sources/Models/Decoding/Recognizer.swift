@@ -186,8 +186,8 @@ struct Recognizer: Sendable {
         _ reached: [Place], mayEnd: Bool, returns: Bool
     ) throws(ConstraintFault) -> StateID {
         var mayEnd = mayEnd
-        var seen = Set(reached)
-        var places = Array(seen)
+        var seen: Set<Place> = []
+        var places = reached.filter { seen.insert($0).inserted }
         if returns {
             var at = 0
             while at < places.count {
