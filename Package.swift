@@ -59,7 +59,13 @@ var targets: [Target] = [
     .target(
         name: "Kernels", path: "Sources/Models/Kernels",
         cSettings: [.define("NDEBUG")], linkerSettings: [.linkedLibrary("m")]),
-    core("Inference", "Models", ["Kernels", "Primitives", "Records"]),
+    core("Arithmetic", "Models", ["Kernels"]),
+    core("ModelFiles", "Models", ["Kernels", "Primitives"]),
+    core("Tokenizers", "Models", ["ModelFiles", "Primitives"]),
+    core("Decoding", "Models", ["Kernels", "Arithmetic", "Tokenizers", "Primitives"]),
+    core(
+        "Inference", "Models",
+        ["Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Primitives", "Records"]),
     core("Datanets", "Models", ["Primitives", "Records"]),
     core("Attribution", "Models", ["Inference", "Datanets", "Primitives", "Records"]),
 
@@ -88,7 +94,8 @@ var targets: [Target] = [
     core(
         "Peer", "Node",
         [
-            "NodeCore", "Storage", "Transport", "Gateway", "Inference", "Attribution", "Datanets", "Gossip",
+            "NodeCore", "Storage", "Transport", "Gateway", "Inference", "Decoding", "Tokenizers", "ModelFiles",
+            "Arithmetic", "Attribution", "Datanets", "Gossip",
             "BlockExchange", "Ledger", "Sequencing", "LightClient", "Wire", "Records", "Primitives", logging, metrics,
             toml,
         ]),
@@ -108,7 +115,12 @@ var targets: [Target] = [
     tests("Transport", ["Transport", "Wire", "Primitives"]),
     tests("Gossip", ["Gossip", "Primitives", "Messages", protobuf]),
     tests("BlockExchange", ["BlockExchange", "Primitives", "Messages", protobuf]),
-    tests("Inference", ["Inference", "Kernels", "Primitives"]),
+    tests("ModelFiles", ["ModelFiles", "Kernels", "Primitives"]),
+    tests("Tokenizers", ["Tokenizers", "ModelFiles", "Primitives"]),
+    tests("Decoding", ["Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Primitives"]),
+    tests(
+        "Inference",
+        ["Inference", "Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Primitives"]),
     tests("Datanets", ["Datanets", "Records", "Primitives"]),
     tests("Attribution", ["Attribution", "Datanets", "Records", "Primitives"]),
     tests("Ledger", ["Ledger", "Records", "Primitives"]),
@@ -122,7 +134,9 @@ var targets: [Target] = [
     tests(
         "Peer",
         [
-            "Peer", "NodeCore", "Storage", "Gateway", "Inference", "Attribution", "Datanets", "Ledger", "Records",
+            "Peer", "NodeCore", "Storage", "Gateway", "Inference", "Decoding", "Tokenizers", "ModelFiles",
+            "Attribution",
+            "Datanets", "Ledger", "Records",
             "Primitives",
         ]),
 ]

@@ -2,12 +2,13 @@
 
     python openai_client.py http://127.0.0.1:8547 [--model starter] [--datanet food] [--token FILE]
 
-Works against a real peer and against the fake one of Tests/GatewayTests (ServeFakeNode). Needs `pip install openai`.
-Prints one line a check; exits 1 if any failed.
+Wants a peer with the starter model. Needs `pip install openai`. Prints one line a check; exits 1 if any failed.
 """
 
 import argparse
+import json
 import sys
+import time
 
 import httpx
 import openai
@@ -27,6 +28,153 @@ def refuses(name, status, param, call):
         check(name, False, "it was accepted")
     except openai.APIStatusError as error:
         check(name, error.status_code == status and error.param == param, f"{error.status_code} {error.param} {error}")
+
+
+def sampling(client, arguments, messages):
+    """What says how tokens are chosen is honoured."""
+    def ask(**options):
+        return client.chat.completions.create(model=arguments.model, messages=messages, **options)
+
+    plain = ask(max_tokens=8, temperature=0)
+    ids = plain.choices[0].token_ids
+    check("token ids come with a choice", len(ids) == plain.usage.completion_tokens, plain)
+    banned = ask(max_tokens=8, temperature=0, logit_bias={str(ids[0]): -100})
+    check("a bias of -100 bans a token", ids[0] not in banned.choices[0].token_ids, banned)
+    forced = ask(max_tokens=3, temperature=0, logit_bias={str(ids[0]): 100})
+    check("a bias of 100 forces it", forced.choices[0].token_ids == [ids[0]] * 3, forced)
+    seeded = [ask(max_tokens=12, temperature=1.5, seed=5).choices[0].message.content for _ in range(2)]
+    check("a seed repeats an answer", seeded[0] == seeded[1], seeded)
+    choices = ask(max_tokens=12, temperature=1.5, seed=5, n=4).choices
+    check("choices differ from one another", len({c.message.content for c in choices}) > 1, choices)
+    check("the first of several is the one alone", choices[0].message.content == seeded[0], choices)
+    penalised = ask(max_tokens=48, temperature=0, presence_penalty=2, frequency_penalty=2,
+                    extra_body={"ignore_eos": True, "repetition_penalty": 2}).choices[0].token_ids
+    bare = ask(max_tokens=48, temperature=0, extra_body={"ignore_eos": True}).choices[0].token_ids
+    check("ignore_eos goes on", len(bare) == len(penalised) == 48, (len(bare), len(penalised)))
+    check("penalties make a text repeat itself less", len(set(penalised)) > len(set(bare)), (bare, penalised))
+    one = ask(max_tokens=8, temperature=2, seed=3, extra_body={"min_p": 1}).choices[0].token_ids
+    check("min_p of 1 leaves the likeliest", one == ids[:8], (one, ids))
+    text = plain.choices[0].message.content
+    word = text.split()[1]
+    stopped = ask(max_tokens=24, temperature=0, stop=[word]).choices[0]
+    check("a stop text ends the answer before it", stopped.finish_reason == "stop"
+          and stopped.message.content == text[:text.index(word)], stopped)
+    several = client.completions.create(model=arguments.model, prompt=["Define", "A cut"], max_tokens=2, temperature=0, n=2)
+    check("prompts times n are the choices", [c.index for c in several.choices] == [0, 1, 2, 3], several)
+
+
+def adapters(client, arguments, messages):
+    """One adapter by both of its names, and two as one."""
+    cards = [card for card in client.models.list().data if (card.model_extra or {}).get("parent") == arguments.model]
+    if not cards:
+        return
+    def ask(model, **extra):
+        return client.chat.completions.create(
+            model=model, messages=messages, max_tokens=16, temperature=0, extra_body=extra).choices[0].message.content
+
+    name = cards[0].id.split(":")[1]
+    check("adapter_id is base:adapter", ask(arguments.model, adapter_id=name) == ask(cards[0].id))
+    alone = ask(arguments.model, merged_adapters={"ids": [name], "weights": [1.0]})
+    check("a fusion of one is that one", alone == ask(cards[0].id), alone)
+    if len(cards) > 1:
+        names = [card.id.split(":")[1] for card in cards[:2]]
+        for strategy in ("linear", "ties", "dare_linear", "dare_ties"):
+            fused = client.chat.completions.create(
+                model=arguments.model, messages=messages, max_tokens=8, temperature=0, seed=1, extra_body={
+                    "merged_adapters": {"ids": names, "weights": [0.5, 0.5], "merge_strategy": strategy, "density": 0.5}})
+            check(f"two adapters fused by {strategy} answer", fused.usage.completion_tokens > 0, fused)
+    refuses("an unknown adapter of a fusion is refused by name", 404, "merged_adapters.ids[0]",
+            lambda: client.chat.completions.create(
+                model=arguments.model, messages=messages, extra_body={"merged_adapters": {"ids": ["no-such-adapter"]}}))
+
+
+def forms(client, arguments):
+    """Answers that must be JSON are."""
+    messages = [{"role": "user", "content": "Describe a brisket."}]
+    schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 12}, "count": {"enum": [1, 2]}},
+              "required": ["name", "count"], "additionalProperties": False}
+    answer = client.chat.completions.create(
+        model=arguments.model, messages=messages, max_tokens=128, temperature=1, seed=2,
+        response_format={"type": "json_schema", "json_schema": {"name": "thing", "schema": schema}})
+    choice = answer.choices[0]
+    try:
+        value = json.loads(choice.message.content)
+        check("an answer keeps to its schema", set(value) == {"name", "count"} and value["count"] in (1, 2), value)
+    except json.JSONDecodeError as error:
+        check("an answer keeps to its schema", False, f"{choice.finish_reason} {choice.message.content!r}: {error}")
+    any_object = client.chat.completions.create(
+        model=arguments.model, messages=messages, max_tokens=48, temperature=1, seed=2,
+        response_format={"type": "json_object"}).choices[0]
+    check("json_object begins one", any_object.message.content.lstrip().startswith("{"), any_object)
+    refuses("a schema that is none is refused by name", 400, "response_format", lambda: client.chat.completions.create(
+        model=arguments.model, messages=messages,
+        response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no-such-type"}}}))
+
+
+def once(client, arguments, messages):
+    """The same request by the same name is answered once."""
+    headers = {"Idempotency-Key": f"test-{time.time_ns()}"}
+    answers = [client.chat.completions.create(
+        model=arguments.model, messages=messages, max_tokens=8, temperature=1.5, extra_headers=headers) for _ in range(2)]
+    check("an answer is told again, not made again", answers[0].id == answers[1].id, answers)
+
+
+def metric(arguments, name, labels=""):
+    text = httpx.get(arguments.base_url.rstrip("/") + "/metrics").text
+    lines = [line for line in text.splitlines() if line.startswith(name + labels)]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines) if lines else None
+
+
+def measured(arguments):
+    route = '{route="/v1/chat/completions"}'
+    for name in ("openledger_time_to_first_token_seconds_count", "openledger_inter_token_seconds_count",
+                 "openledger_answer_tokens_total"):
+        check(f"{name} is measured", (metric(arguments, name, route) or 0) > 0)
+    for name in ("openledger_engine_batch_sequences_count", "openledger_engine_answer_tokens_total"):
+        check(f"{name} is measured", (metric(arguments, name) or 0) > 0)
+    waited = 0
+    while metric(arguments, "openledger_engine_sequences") != 0 and waited < 50:
+        time.sleep(0.1)
+        waited += 1
+    check("nothing runs for a client that left", waited < 50)
+
+
+def keys(arguments, token, messages):
+    """Keys of the owner's making, with their limits."""
+    base = arguments.base_url.rstrip("/")
+    owner = {"Authorization": f"Bearer {token}"}
+    name = f"client-test-{time.time_ns()}"
+    made = httpx.post(base + "/api/v1/keys", headers=owner, json={
+        "name": name, "requests_per_minute": 2, "tokens_per_minute": 100_000}).json()
+    client = openai.OpenAI(base_url=base + "/v1", api_key=made["key"], max_retries=0)
+    def ask():
+        return client.chat.completions.with_raw_response.create(
+            model=arguments.model, messages=messages, max_tokens=4, temperature=0)
+    first = ask()
+    check("a key's limits are told", first.headers["x-ratelimit-limit-requests"] == "2"
+          and first.headers["x-ratelimit-remaining-requests"] == "1", dict(first.headers))
+    ask()
+    try:
+        ask()
+        check("a rate is kept", False)
+    except openai.RateLimitError as error:
+        check("a rate is kept", int(error.response.headers["retry-after"]) > 0, error)
+    shown = httpx.get(base + f"/api/v1/keys/{made['id']}", headers=owner).json()
+    check("its use is counted", shown["requests"] == 2 and shown["tokens"] > 8, shown)
+    httpx.delete(base + f"/api/v1/keys/{made['id']}", headers=owner)
+    try:
+        ask()
+        check("a revoked key is refused", False)
+    except openai.AuthenticationError as error:
+        check("a revoked key is refused", error.code == "invalid_token", error)
+    made = httpx.post(base + "/api/v1/keys", headers=owner, json={"name": name, "spend_limit": "0.000001"}).json()
+    client = openai.OpenAI(base_url=base + "/v1", api_key=made["key"], max_retries=0)
+    try:
+        ask()
+        check("a spend limit is kept", False)
+    except openai.APIStatusError as error:
+        check("a spend limit is kept", error.status_code == 402 and error.code == "spend_limit", error)
+    httpx.delete(base + f"/api/v1/keys/{made['id']}", headers=owner)
 
 
 def main():
@@ -98,12 +246,25 @@ def main():
     stream.close()
     check("the peer lives on after a client left", client.models.list().data is not None)
 
+    sampling(client, arguments, messages)
+    adapters(client, arguments, messages)
+    forms(client, arguments)
+    once(client, arguments, messages)
+    measured(arguments)
+    if arguments.token:
+        keys(arguments, token, messages)
+
     refuses("tools are refused by name", 400, "tools", lambda: client.chat.completions.create(
         model=arguments.model, messages=messages, tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}]))
     refuses("a wrong temperature is refused by name", 400, "temperature", lambda: client.chat.completions.create(
         model=arguments.model, messages=messages, temperature=9))
     refuses("an unknown model is refused by name", 404, "model", lambda: client.chat.completions.create(
         model="no-such-model", messages=messages))
+
+    refuses("a model without vectors is refused by name", 400, "model", lambda: client.embeddings.create(
+        model=arguments.model, input="brisket"))
+    refuses("a prompt beyond the context is refused by name", 400, "prompt", lambda: client.completions.create(
+        model=arguments.model, prompt=[5] * 20_000, max_tokens=1))
 
     print(f"{failures} failed" if failures else "all hold")
     sys.exit(1 if failures else 0)

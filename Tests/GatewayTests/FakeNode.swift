@@ -36,11 +36,35 @@ final class FakeNode: NodeService {
         [
             ModelCard(
                 id: "starter", createdSeconds: 1_700_000_000, owner: "openledger", parent: nil, root: nil,
-                contextLength: 512, isLocal: true),
+                contextLength: 512, isLocal: true,
+                facts: ModelFacts(
+                    family: "llama", parameters: 5_475_584, bytes: 11_000_000, precision: "int8", isLoaded: true)),
             ModelCard(
                 id: "starter:food", createdSeconds: 1_700_000_000, owner: Self.peer, parent: "starter",
                 root: Self.blockCID.text, contextLength: 512, isLocal: true),
         ]
+    }
+
+    /// A thousandth for each request, a millionth for each prompt token, a hundred-thousandth for each answer token.
+    func price() async throws(NodeFault) -> AnswerPrice {
+        AnswerPrice(
+            request: Amount(baseUnits: 1_000_000_000_000_000), promptToken: Amount(baseUnits: 1_000_000_000_000),
+            answerToken: Amount(baseUnits: 10_000_000_000_000))
+    }
+
+    /// Each text's length, and one.
+    func embed(_ request: EmbeddingRequest) async throws(NodeFault) -> Embeddings {
+        guard request.model == "embedder" else {
+            throw NodeFault(
+                .invalid, "\(request.model) gives text, not vectors", param: "model", code: "not_an_embedder")
+        }
+        let vectors = request.inputs.map { input -> [Float] in
+            switch input {
+            case .text(let text): [Float(text.utf8.count), 1]
+            case .tokens(let tokens): [Float(tokens.count), 0.5]
+            }
+        }
+        return Embeddings(model: request.model, vectors: vectors, promptTokens: 3 * vectors.count)
     }
 
     func generate(_ request: GenerationRequest) async throws(NodeFault) -> Generation {
@@ -51,7 +75,7 @@ final class FakeNode: NodeService {
         if request.model == "remote", !request.maySpend {
             throw NodeFault.tokenRequired("a neighbour serves this model, and is paid")
         }
-        guard ["starter", "starter:food", "remote", "endless", "broken", ""].contains(request.model) else {
+        guard ["starter", "starter:food", "remote", "endless", "broken", "free", ""].contains(request.model) else {
             throw NodeFault(.missing, "there is no model \"\(request.model)\"", param: "model", code: "model_not_found")
         }
         return Generation(
@@ -87,8 +111,10 @@ final class FakeNode: NodeService {
                 continuation.yield(.finished(choice: choice, words.count < Self.answer.count ? .length : .stop))
             }
             if request.datanet != nil { continuation.yield(.sources(Self.sources)) }
-            continuation.yield(
-                .receipt(ReceiptNote(id: Self.receiptID, cost: Amount(text: "0.00041") ?? .zero, state: "signed")))
+            if request.model != "free" {
+                continuation.yield(
+                    .receipt(ReceiptNote(id: Self.receiptID, cost: Amount(text: "0.00041") ?? .zero, state: "signed")))
+            }
             continuation.yield(.usage(promptTokens: 41, completionTokens: words.count * request.choices))
             continuation.finish()
         }

@@ -10,7 +10,8 @@ import Testing
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         return try HTTPGateway(
-            configuration: GatewayConfiguration(host: "127.0.0.1", port: 0, socketPath: nil, homeToken: TestGateway.token),
+            configuration: GatewayConfiguration(
+                host: "127.0.0.1", port: 0, socketPath: nil, homeToken: TestGateway.token),
             service: FakeNode(), registry: PrometheusRegistry(), logger: logger)
     }
 

@@ -162,15 +162,104 @@ import Testing
         }
     }
 
+    @Test func formsAndFusionsArrive() async throws {
+        try await TestGateway.with { (peer) async throws in
+            let formats: [(String, AnswerFormat?)] = [
+                (#","response_format":{"type":"text"}"#, nil),
+                (#","response_format":{"type":"json_object"}"#, .jsonObject),
+                (
+                    #","response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{"type":"object"}}}"#,
+                    .jsonSchema(.object(["type": .string("object")]))
+                ),
+                (#","guided_grammar":"root ::= \"a\"""#, .grammar(#"root ::= "a""#)),
+            ]
+            for (field, format) in formats {
+                #expect(try await peer.ask("POST", "/v1/chat/completions", Self.chat(field)).status == 200, "\(field)")
+                #expect(peer.node.notes.withLock { $0.requests.last?.format } == format)
+            }
+            let merge =
+                #","merged_adapters":{"ids":["a","b"],"weights":[0.5,2],"merge_strategy":"dare_ties","density":0.5}"#
+            #expect(try await peer.ask("POST", "/v1/chat/completions", Self.chat(merge)).status == 200)
+            #expect(
+                peer.node.notes.withLock { $0.requests.last?.merge }
+                    == AdapterMerge(adapters: ["a", "b"], weights: [0.5, 2], strategy: .dareTies, density: 0.5))
+        }
+    }
+
+    @Test func embeddingsComeAsNumbersOrBase64() async throws {
+        try await TestGateway.with { (peer) async throws in
+            let numbers = try await peer.ask(
+                "POST", "/v1/embeddings", #"{"model":"embedder","input":["ab","abc"],"encoding_format":"float"}"#
+            ).json()
+            let vectors = numbers["data"]?.items?.map { $0["embedding"]?.items?.compactMap(\.double) }
+            #expect(vectors == [[2, 1], [3, 1]])
+            #expect(numbers["data"]?.items?.last?["index"]?.integer == 1)
+            #expect(numbers["usage"]?["total_tokens"]?.integer == 6)
+            let base64 = try await peer.ask(
+                "POST", "/v1/embeddings", #"{"model":"embedder","input":[1,2],"encoding_format":"base64"}"#
+            ).json()
+            #expect(base64["data"]?.items?.first?["embedding"]?.text == "AAAAQAAAAD8=")
+            for (body, param) in [
+                ("{}", "model"), (#"{"model":"embedder"}"#, "input"),
+                (#"{"model":"embedder","input":""}"#, "input"),
+                (#"{"model":"embedder","input":[["x"]]}"#, "input[0][0]"),
+                (#"{"model":"embedder","input":"a","dimensions":3}"#, "dimensions"),
+                (#"{"model":"embedder","input":"a","encoding_format":"int8"}"#, "encoding_format"),
+                (#"{"model":"starter","input":"a"}"#, "model"),
+            ] {
+                let answer = try await peer.ask("POST", "/v1/embeddings", body)
+                #expect(answer.status == 400, "\(body)")
+                #expect(try answer.param() == param, "\(body)")
+            }
+        }
+    }
+
+    @Test func anAnswerIsToldAgainAndNotMadeAgain() async throws {
+        try await TestGateway.with { (peer) async throws in
+            for extra in ["", #","stream":true"#] {
+                let header = ["Idempotency-Key": "one\(extra.count)"]
+                let path = "/v1/chat/completions"
+                let made = peer.node.notes.withLock { $0.requests.count }
+                let first = try await peer.ask("POST", path, Self.chat(extra), headers: header)
+                let second = try await peer.ask("POST", path, Self.chat(extra), headers: header)
+                #expect(second.body == first.body && second.header("content-type") == first.header("content-type"))
+                #expect(second.header("idempotent-replayed") == "true")
+                #expect(second.header("x-receipt-id") == FakeNode.receiptID)
+                #expect(peer.node.notes.withLock { $0.requests.count } == made + 1)
+                let other = try await peer.ask("POST", path, Self.chat(#","seed":1"#), headers: header)
+                #expect(other.status == 400)
+                #expect(try other.code() == "key_reused")
+                let key = try await peer.ask("POST", path, Self.chat(extra), token: TestGateway.apiKey, headers: header)
+                #expect(key.status == 200 && key.header("idempotent-replayed") == nil)
+            }
+            // What failed is not told again.
+            for _ in 0..<2 {
+                let busy = try await peer.ask(
+                    "POST", "/v1/chat/completions", Self.chat(model: "busy"), headers: ["Idempotency-Key": "busy"])
+                #expect(busy.status == 429)
+            }
+        }
+    }
+
     @Test(arguments: [
         (#""temperature":3"#, "temperature"), (#""temperature":"hot""#, "temperature"), (#""n":0"#, "n"),
         (#""n":1.5"#, "n"),
         (#""top_p":-0.1"#, "top_p"), (#""max_tokens":0"#, "max_tokens"), (#""stop":[""]"#, "stop[0]"),
         (#""tools":[{"type":"function"}]"#, "tools"), (#""functions":[{}]"#, "functions"),
         (#""tool_choice":"required""#, "tool_choice"),
-        (#""response_format":{"type":"json_object"}"#, "response_format"),
+        (#""response_format":{"type":"xml"}"#, "response_format.type"),
+        (#""response_format":{"type":"json_schema"}"#, "response_format.json_schema"),
+        (#""response_format":{"type":"json_schema","json_schema":{"schema":3}}"#, "response_format.json_schema.schema"),
+        (#""response_format":{"type":"json_object"},"guided_json":{}"#, "guided_json"),
+        (#""guided_regex":"a+""#, "guided_regex"),
         (#""modalities":["audio"]"#, "modalities"), (#""audio":{}"#, "audio"),
-        (#""merged_adapters":{"ids":[]}"#, "merged_adapters"),
+        (#""merged_adapters":{"ids":[]}"#, "merged_adapters.ids"),
+        (#""merged_adapters":{"ids":["a","a"]}"#, "merged_adapters.ids"),
+        (#""merged_adapters":{"ids":["a","b"],"weights":[1]}"#, "merged_adapters.weights"),
+        (#""merged_adapters":{"ids":["a","b"],"weights":[1,"x"]}"#, "merged_adapters.weights[1]"),
+        (#""merged_adapters":{"ids":["a","b"],"merge_strategy":"average"}"#, "merged_adapters.merge_strategy"),
+        (#""merged_adapters":{"ids":["a","b"],"merge_strategy":"ties"}"#, "merged_adapters.density"),
+        (#""merged_adapters":{"ids":["a"]},"adapter_id":"b""#, "merged_adapters"),
         (#""stream_options":{"include_usage":true}"#, "stream_options"), (#""stream":"yes""#, "stream"),
         (#""logit_bias":{"x":1}"#, "logit_bias.x"), (#""top_logprobs":3"#, "top_logprobs"),
         (#""max_price":"-1""#, "max_price"),
@@ -232,7 +321,6 @@ import Testing
                     .text == "hi")
             #expect(
                 try await peer.ask("POST", "/detokenize", #"{"model":"starter","tokens":[-1]}"#).param() == "tokens[0]")
-            #expect(try await peer.ask("POST", "/v1/embeddings", "{}").status == 501)
         }
     }
 

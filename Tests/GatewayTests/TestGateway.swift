@@ -23,12 +23,14 @@ struct TestGateway: Sendable {
 
     static func with(
         bind: String = "127.0.0.1", node: FakeNode = FakeNode(), limits: GatewayLimits = GatewayLimits(),
+        keys: MemoryKeys? = nil,
         _ body: @escaping @Sendable (TestGateway) async throws -> Void
     ) async throws {
         let socketPath = "/tmp/openledger-gateway-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
         var configuration = GatewayConfiguration(host: bind, port: 0, socketPath: socketPath, homeToken: token)
         configuration.apiKeyDigests = [Digest(sha256: Array(apiKey.utf8))]
         configuration.limits = limits
+        configuration.keyStore = keys
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         let gateway = try HTTPGateway(

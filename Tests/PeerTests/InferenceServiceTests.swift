@@ -65,7 +65,7 @@ import Testing
             (try order(bench.model, adapters: [adapter]), "adapter_missing"),
             (try order(bench.model, adapters: [adapter, adapter]), "fusion"),
             (try order(bench.model, precision: "f64"), "precision"),
-            (try order(bench.model, decoding: Decoding(minP: 1, maxTokens: 4)), "unsupported"),
+            (try order(bench.model, decoding: Decoding(repetitionPenalty: 0, maxTokens: 4)), "out_of_range"),
             (try order(bench.model, decoding: Decoding(topP: 0, maxTokens: 4)), "out_of_range"),
             (try order(bench.model, prompt: long), "context_length_exceeded"),
             (try order(bench.model, prompt: .tokens([.max])), "token_out_of_range"),
@@ -169,10 +169,58 @@ import Testing
             #expect(token.isPrompt)
         }
         #expect(text == "Define brisket." && scored == prompt.count - 1)
-        request.sampling.logitBias = [1: 1]
+        request.sampling.logitBias = [.max: 1]
         await #expect(throws: AnswerFault.self) {
             _ = try await bench.service.generate(request, model: bench.model, adapter: nil, name: "starter")
         }
+    }
+
+    private func tokens(_ bench: Bench, _ request: AnswerRequest, merged: [CID] = []) async throws -> [UInt32] {
+        let answer = try await bench.service.generate(
+            request, model: bench.model, adapter: nil, merged: merged, name: "starter")
+        var tokens: [UInt32] = []
+        for try await case .token(let token) in answer.events { tokens.append(token.id) }
+        return tokens
+    }
+
+    @Test func whatIsAskedOfTheSamplerIsDone() async throws {
+        let bench = try bench()
+        var request = AnswerRequest(model: "starter", prompt: .messages([AnswerMessage(.user, "Define brisket.")]))
+        request.sampling.temperature = 0
+        request.tokensMax = 6
+        let plain = try await tokens(bench, request)
+        let first = try #require(plain.first)
+        request.sampling.logitBias = [first: -100]
+        #expect(try await tokens(bench, request).first != first)
+        request.sampling.logitBias = [first: 100]
+        #expect(try await tokens(bench, request) == Array(repeating: first, count: 6))
+        request.sampling.logitBias = [:]
+        request.sampling.temperature = 2
+        request.sampling.minP = 1
+        #expect(try await tokens(bench, request) == plain)
+        request.tenant = "00112233445566ff"
+        #expect(try await tokens(bench, request) == plain)
+        request.sampling.minP = 2
+        await #expect(throws: AnswerFault.self) { _ = try await tokens(bench, request) }
+    }
+
+    @Test func adaptersAreFused() async throws {
+        let bench = try bench()
+        let (adapter, _) = try bench.service.shelf.importFolder(
+            path: Starter.adapter, kind: .adapter, name: "food", base: bench.model)
+        var request = AnswerRequest(model: "starter", prompt: .messages([AnswerMessage(.user, "Define brisket.")]))
+        request.sampling.temperature = 0
+        request.tokensMax = 8
+        let alone = try await bench.service.generate(
+            request, model: bench.model, adapter: adapter, name: "starter:food")
+        var expected: [UInt32] = []
+        for try await case .token(let token) in alone.events { expected.append(token.id) }
+        request.merge = AnswerMerge(adapters: ["food"], weights: [1])
+        #expect(try await tokens(bench, request, merged: [adapter]) == expected)
+        request.merge = AnswerMerge(adapters: ["food"], weights: [0])
+        let without = try await tokens(bench, request, merged: [adapter])
+        request.merge = nil
+        #expect(try await tokens(bench, request) == without)
     }
 
     private func first<Events: AsyncSequence>(of events: Events) async throws -> Events.Element? {

@@ -11,13 +11,14 @@ import Synchronization
 /// What a request may do because of what it brought along. Protocol/api.md section 2.
 enum Authority: Sendable, Hashable {
     case none
-    /// An API key; its tenant is the start of its digest.
-    case key(tenant: String)
+    /// An API key, by its digest.
+    case key(Digest)
     case session
     /// The home token, or the Unix socket.
     case home
 
-    var maySpend: Bool { self == .home || self == .session }
+    /// Whether it may whatever the owner may. A key may spend as far as its own limit says (`KeyBook`).
+    var isOwner: Bool { self == .home || self == .session }
 
     var name: String {
         switch self {
@@ -74,13 +75,15 @@ struct SessionTable: Sendable {
 final class Doorkeeper: Sendable {
     private let homeToken: Digest
     private let apiKeys: Set<Digest>
+    private let keys: KeyDesk
     private let sessions: Mutex<SessionTable>
     private let start = ContinuousClock.now
     let limits: GatewayLimits
 
-    init(homeToken: HomeToken, apiKeys: Set<Digest>, limits: GatewayLimits) {
+    init(homeToken: HomeToken, apiKeys: Set<Digest>, keys: KeyDesk, limits: GatewayLimits) {
         self.homeToken = homeToken.digest
         self.apiKeys = apiKeys
+        self.keys = keys
         self.limits = limits
         sessions = Mutex(SessionTable(limits: limits))
     }
@@ -96,7 +99,7 @@ final class Doorkeeper: Sendable {
         guard let bearer, bearer.utf8.count <= Secret.textBytesMax else { return bearer == nil ? Authority.none : nil }
         let digest = Secret(text: bearer).digest
         if digest == homeToken { return .home }
-        if apiKeys.contains(digest) { return .key(tenant: String(digest.hex.prefix(16))) }
+        if apiKeys.contains(digest) || keys.isKey(digest) { return .key(digest) }
         if bearer.hasPrefix(Secret.Kind.sessionToken.rawValue) {
             let now = now
             return sessions.withLock { $0.use(digest, now: now) } ? .session : nil

@@ -76,10 +76,13 @@ extension NodeFault {
         return .object(["error": .members(members)])
     }
 
-    func response(faultsShownMax: Int = 100) -> Response {
-        var response = Response.json(json(faultsShownMax: faultsShownMax), status: kind.status)
+    /// - Parameter path: of the request: some routes' clients want another form.
+    func response(faultsShownMax: Int = 100, path: String = "") -> Response {
+        let body = OllamaRoutes.paths.contains(path) ? ollamaJSON : json(faultsShownMax: faultsShownMax)
+        var response = Response.json(body, status: kind.status)
         if let seconds = retryAfterSeconds ?? kind.retryAfterSeconds { response.headers[.retryAfter] = "\(seconds)" }
         if kind == .unauthenticated { response.headers[.wwwAuthenticate] = "Bearer" }
+        if let rate { response.headers.append(contentsOf: rate.headers) }
         return response
     }
 }

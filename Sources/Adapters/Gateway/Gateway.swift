@@ -41,6 +41,8 @@ package final class HTTPGateway: Sendable {
     private let registry: PrometheusRegistry
     private let logger: Logger
     private let doorkeeper: Doorkeeper
+    private let keys: KeyDesk
+    private let replays = Replays()
     private let names = HostNames()
     private let boundPort = Mutex<Int?>(nil)
     private let lifetime = Mutex(Lifetime.idle)
@@ -61,7 +63,12 @@ package final class HTTPGateway: Sendable {
     package init(
         configuration: GatewayConfiguration, service: any NodeService, registry: PrometheusRegistry, logger: Logger
     ) throws(GatewayFault) {
-        guard configuration.isLoopback || !configuration.apiKeyDigests.isEmpty else {
+        do throws(NodeFault) {
+            keys = try KeyDesk(store: configuration.keyStore ?? NoKeyStore())
+        } catch {
+            throw .keys(reason: error.message)
+        }
+        guard configuration.isLoopback || !configuration.apiKeyDigests.isEmpty || !keys.isEmpty else {
             throw .apiKeyNeeded(host: configuration.host)
         }
         self.configuration = configuration
@@ -69,7 +76,8 @@ package final class HTTPGateway: Sendable {
         self.registry = registry
         self.logger = logger
         doorkeeper = Doorkeeper(
-            homeToken: configuration.homeToken, apiKeys: configuration.apiKeyDigests, limits: configuration.limits)
+            homeToken: configuration.homeToken, apiKeys: configuration.apiKeyDigests, keys: keys,
+            limits: configuration.limits)
     }
 
     /// Serves until `drain` or cancellation.
@@ -197,8 +205,11 @@ package final class HTTPGateway: Sendable {
         addHealth(to: router)
         let isLoopback = configuration.isLoopback
         let machine = router.group().add(middleware: AccessGuard(access: .machine, isLoopback: isLoopback))
-        let openAI = OpenAIRoutes(service: service, limits: limits)
+        let desk = AnswerDesk(service: service, limits: limits, keys: keys, replays: replays, registry: registry)
+        let openAI = OpenAIRoutes(desk: desk)
         openAI.add(to: machine)
+        EmbeddingRoutes(desk: desk).add(to: machine)
+        OllamaRoutes(desk: desk).add(to: machine)
         TrustlessGateway(service: service, limits: limits).add(to: machine)
         let registry = registry
         machine.get("metrics") { _, _ in
@@ -210,6 +221,7 @@ package final class HTTPGateway: Sendable {
         let owner = router.group("api/v1").add(middleware: AccessGuard(access: .owner, isLoopback: isLoopback))
         node.addChanges(to: owner)
         owner.post("ask") { try await openAI.ask($0, $1) }
+        KeyRoutes(desk: keys, limits: limits).add(to: owner)
         addSessions(to: router)
         allowed.learn(router)
         return router

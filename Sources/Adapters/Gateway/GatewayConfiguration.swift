@@ -17,6 +17,9 @@ package struct GatewayLimits: Sendable, Hashable {
     package var promptTokensMax = 131_072
     package var choicesMax = 8
     package var stopsMax = 16
+    package var embeddingInputsMax = 256
+    package var mergedAdaptersMax = 8
+    package var grammarBytesMax = 64 << 10
     package var logProbabilitiesMax = 20
     package var faultsShownMax = 100
     package var carBlocksMax = 65_536
@@ -43,6 +46,8 @@ package struct GatewayConfiguration: Sendable {
     package var homeToken: HomeToken
     /// SHA-256 of each API key's text.
     package var apiKeyDigests: Set<Digest> = []
+    /// Where keys that the owner makes while the peer runs are kept; nil: they are gone with the process.
+    package var keyStore: (any APIKeyStore)?
     /// For someone who edits the page: its files are read from this folder at every request.
     package var pageFolder: String?
     package var limits = GatewayLimits()
@@ -65,6 +70,7 @@ package enum GatewayFault: Error, Sendable, Hashable, CustomStringConvertible {
     case apiKeyNeeded(host: String)
     case tokenFile(path: String, reason: String)
     case cannotListen(address: String, reason: String)
+    case keys(reason: String)
 
     package var description: String {
         switch self {
@@ -74,6 +80,8 @@ package enum GatewayFault: Error, Sendable, Hashable, CustomStringConvertible {
             "the token file \(path): \(reason)"
         case .cannotListen(let address, let reason):
             "cannot listen on \(address): \(reason)"
+        case .keys(let reason):
+            "the API keys cannot be read: \(reason)"
         }
     }
 }

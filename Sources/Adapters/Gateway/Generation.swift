@@ -56,6 +56,10 @@ package struct GenerationRequest: Sendable, Hashable {
     /// The text ends before the first of these.
     package var stop: [String] = []
     package var ignoreEndOfSequence = false
+    /// nil: any text.
+    package var format: AnswerFormat?
+    /// Instead of an adapter in `model`.
+    package var merge: AdapterMerge?
     /// Whether tokens carry log-probabilities, and how many alternatives with each.
     package var logProbabilities: Int?
     /// The prompt's tokens come first, as events of their own.
@@ -217,10 +221,11 @@ package struct ModelCard: Sendable, Hashable {
     package var root: String?
     package var contextLength: Int
     package var isLocal: Bool
+    package var facts: ModelFacts?
 
     package init(
         id: String, createdSeconds: Int64, owner: String, parent: String?, root: String?, contextLength: Int,
-        isLocal: Bool
+        isLocal: Bool, facts: ModelFacts? = nil
     ) {
         self.id = id
         self.createdSeconds = createdSeconds
@@ -229,5 +234,31 @@ package struct ModelCard: Sendable, Hashable {
         self.root = root
         self.contextLength = contextLength
         self.isLocal = isLocal
+        self.facts = facts
+    }
+}
+
+/// What only whoever holds a model knows of it.
+package struct ModelFacts: Sendable, Hashable {
+    /// As `llama`.
+    package var family: String
+    package var parameters: UInt64
+    package var bytes: UInt64
+    /// As `int8`: how this peer serves it.
+    package var precision: String
+    /// Whether it is in memory now.
+    package var isLoaded: Bool
+    /// Whether it gives vectors rather than text.
+    package var isEmbedder: Bool
+
+    package init(
+        family: String, parameters: UInt64, bytes: UInt64, precision: String, isLoaded: Bool, isEmbedder: Bool = false
+    ) {
+        self.family = family
+        self.parameters = parameters
+        self.bytes = bytes
+        self.precision = precision
+        self.isLoaded = isLoaded
+        self.isEmbedder = isEmbedder
     }
 }

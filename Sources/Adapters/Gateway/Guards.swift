@@ -41,7 +41,7 @@ struct FaultGuard: RouterMiddleware {
                 context.logger.error(
                     "request failed", metadata: ["fault": "\(fault.message)", "path": "\(request.uri.path)"])
             }
-            response = fault.response()
+            response = fault.response(path: request.uri.path)
         } catch let error as any HTTPResponseError {
             response = answer(error.status, to: request)
         } catch is CancellationError {
@@ -257,7 +257,7 @@ struct AccessGuard: RouterMiddleware {
                     .unauthenticated, "an API key is needed: Authorization: Bearer olk_…", code: "api_key_required")
             }
         case .owner:
-            guard context.authority.maySpend else {
+            guard context.authority.isOwner else {
                 throw NodeFault.tokenRequired(
                     "this spends or changes something, so it needs the home's token: Authorization: Bearer $(cat HOME/token)"
                 )

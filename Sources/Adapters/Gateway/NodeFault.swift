@@ -63,10 +63,12 @@ package struct NodeFault: Error, Sendable, Hashable {
     package var code: String?
     package var retryAfterSeconds: Int?
     package var rows: [RowFault]
+    /// How far the caller's rates are used, where it has some.
+    package var rate: RateNote?
 
     package init(
         _ kind: Kind, _ message: String, param: String? = nil, code: String? = nil, retryAfterSeconds: Int? = nil,
-        rows: [RowFault] = []
+        rows: [RowFault] = [], rate: RateNote? = nil
     ) {
         self.kind = kind
         self.message = message
@@ -74,6 +76,7 @@ package struct NodeFault: Error, Sendable, Hashable {
         self.code = code
         self.retryAfterSeconds = retryAfterSeconds
         self.rows = rows
+        self.rate = rate
     }
 
     /// The answer that makes a client fetch the home token: the request would spend or change something.

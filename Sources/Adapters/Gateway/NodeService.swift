@@ -171,8 +171,12 @@ package protocol NodeService: Sendable {
 
     // OpenAI routes
     func modelCards() async throws(NodeFault) -> [ModelCard]
+    /// What this peer's own answers cost; what keys' spend is counted in.
+    func price() async throws(NodeFault) -> AnswerPrice
     /// Returns once the request is accepted (or queued), before the first token.
     func generate(_ request: GenerationRequest) async throws(NodeFault) -> Generation
+    /// Throws `.missing` where no such model is here, `.invalid` where it gives text.
+    func embed(_ request: EmbeddingRequest) async throws(NodeFault) -> Embeddings
     func tokenize(_ request: TokenizeRequest) async throws(NodeFault) -> [UInt32]
     /// Special tokens are kept.
     func detokenize(_ tokens: [UInt32], model: String) async throws(NodeFault) -> String

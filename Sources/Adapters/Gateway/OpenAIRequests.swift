@@ -93,12 +93,14 @@ struct OpenAIRequest {
         request.choices = try fields.integer("n", in: 1...limits.choicesMax) ?? 1
         request.stop = try stops(fields, limits: limits)
         request.ignoreEndOfSequence = try fields.flag("ignore_eos") ?? false
+        request.format = try AnswerFormat(openAI: fields, limits: limits)
+        request.merge = try AdapterMerge(fields, limits: limits)
         request.datanet = try fields.text("datanet", bytesMax: 256)
         request.peer = try fields.text("peer", bytesMax: 128)
         request.priceMax = try fields.amount("max_price")
     }
 
-    private static func stops(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> [String] {
+    static func stops(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> [String] {
         if let single = fields["stop"]?.text { return single.isEmpty ? [] : [single] }
         var stops: [String] = []
         for (index, item) in (try fields.list("stop", countMax: limits.stopsMax) ?? []).enumerated() {
@@ -184,7 +186,7 @@ struct OpenAIRequest {
         return prompts
     }
 
-    private static func unsupported(_ fields: RequestFields, _ key: String) -> NodeFault {
+    static func unsupported(_ fields: RequestFields, _ key: String) -> NodeFault {
         fields.fault(key, "is not supported by this peer", code: "unsupported_parameter")
     }
 
@@ -197,15 +199,110 @@ struct OpenAIRequest {
                 throw unsupported(fields, key)
             }
         }
-        for key in ["audio", "merged_adapters", "prediction", "web_search_options"] where fields[key] != nil {
+        for key in ["audio", "prediction", "web_search_options"] where fields[key] != nil {
             throw unsupported(fields, key)
-        }
-        if let format = try fields.fields("response_format"), try format.name("type") != "text" {
-            throw unsupported(fields, "response_format")
         }
         if let modalities = fields["modalities"], modalities != .strings(["text"]) {
             throw unsupported(fields, "modalities")
         }
+    }
+}
+
+extension AnswerFormat {
+    /// OpenAI's `response_format`, and vLLM's names for the same and for grammars.
+    fileprivate init?(openAI fields: RequestFields, limits: GatewayLimits) throws(NodeFault) {
+        for key in ["guided_regex", "guided_choice", "structured_outputs"] where fields[key] != nil {
+            throw OpenAIRequest.unsupported(fields, key)
+        }
+        let given = ["response_format", "guided_json", "guided_grammar"].filter { fields[$0] != nil }
+        if given.count > 1 { throw fields.fault(given[1], "and \(given[0]) cannot both be given") }
+        if let schema = fields["guided_json"] {
+            self = .jsonSchema(try Self.schema(schema, fields, "guided_json"))
+        } else if let grammar = try fields.text("guided_grammar", bytesMax: limits.grammarBytesMax) {
+            self = .grammar(grammar)
+        } else if let format = try fields.fields("response_format") {
+            switch try format.name("type") {
+            case "text": return nil
+            case "json_object": self = .jsonObject
+            case "json_schema":
+                let inner = try format.required("json_schema", try format.fields("json_schema"))
+                let schema = try inner.required("schema", inner["schema"])
+                self = .jsonSchema(try Self.schema(schema, inner, "schema"))
+            case "grammar":
+                let text = try format.text("grammar", bytesMax: limits.grammarBytesMax)
+                self = .grammar(try format.required("grammar", text))
+            case let other:
+                throw format.fault(
+                    "type", "\"\(other.prefix(40))\" is not supported; use text, json_object or json_schema",
+                    code: "unsupported_value")
+            }
+        } else {
+            return nil
+        }
+    }
+
+    static func schema(_ value: JSONValue, _ fields: RequestFields, _ key: String) throws(NodeFault) -> JSONValue {
+        switch value {
+        case .members, .bool: return value
+        case .string(let text):
+            guard let schema = try? JSONValue.parse(text), schema.memberList != nil else {
+                throw fields.fault(key, "must be a JSON Schema")
+            }
+            return schema
+        default: throw fields.fault(key, "must be a JSON Schema: an object", code: "invalid_type")
+        }
+    }
+}
+
+extension AdapterMerge {
+    fileprivate init?(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) {
+        guard let merge = try fields.fields("merged_adapters") else { return nil }
+        if fields["adapter_id"] != nil || fields["model"]?.text?.contains(":") == true {
+            throw fields.fault("merged_adapters", "and another adapter cannot both be given")
+        }
+        var adapters: [String] = []
+        let ids = try merge.required("ids", try merge.list("ids", countMax: limits.mergedAdaptersMax))
+        for (index, id) in ids.enumerated() {
+            guard let text = id.text, (1...256).contains(text.utf8.count) else {
+                throw merge.fault("ids[\(index)]", "must be the name of an adapter", code: "invalid_type")
+            }
+            adapters.append(text)
+        }
+        guard !adapters.isEmpty else { throw merge.fault("ids", "must name at least one adapter", code: "missing") }
+        guard Set(adapters).count == adapters.count else { throw merge.fault("ids", "names an adapter twice") }
+        var weights = [Double](repeating: 1, count: adapters.count)
+        if let given = try merge.list("weights", countMax: limits.mergedAdaptersMax), !given.isEmpty {
+            guard given.count == adapters.count else {
+                throw merge.fault("weights", "must have \(adapters.count) numbers, one for each of ids")
+            }
+            for (index, value) in given.enumerated() {
+                guard let weight = value.double, abs(weight) <= 16 else {
+                    throw merge.fault("weights[\(index)]", "must be a number between -16 and 16", code: "out_of_range")
+                }
+                weights[index] = weight
+            }
+        }
+        let strategy = try Self.word(merge, "merge_strategy", Strategy.linear)
+        let majority = try Self.word(merge, "majority_sign_method", MajoritySign.total)
+        var density = try merge.number("density", in: 0...1) ?? 0
+        if strategy == .linear {
+            density = 1
+        } else if density == 0 {
+            throw merge.fault("density", "must be above 0, up to 1, for \(strategy.rawValue)", code: "missing")
+        }
+        self.init(
+            adapters: adapters, weights: weights, strategy: strategy, density: density, majoritySign: majority)
+    }
+
+    private static func word<Word: RawRepresentable & CaseIterable>(
+        _ fields: RequestFields, _ key: String, _ fallback: Word
+    ) throws(NodeFault) -> Word where Word.RawValue == String {
+        guard let text = try fields.text(key, bytesMax: 64) else { return fallback }
+        guard let word = Word(rawValue: text) else {
+            let known = Word.allCases.map(\.rawValue).joined(separator: ", ")
+            throw fields.fault(key, "\"\(text)\" is not supported; use one of \(known)", code: "unsupported_value")
+        }
+        return word
     }
 }
 

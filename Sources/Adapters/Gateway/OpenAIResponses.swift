@@ -213,7 +213,7 @@ extension TokenEvent {
 }
 
 extension TokenCandidate {
-    fileprivate var members: [JSONMember] {
+    var members: [JSONMember] {
         [
             JSONMember("token", .string(text)), JSONMember("logprob", .double(logProbability)),
             JSONMember("bytes", .array(bytes.map(JSONValue.integer))),

@@ -12,8 +12,10 @@ import Darwin
 #endif
 
 struct OpenAIRoutes: Sendable {
-    let service: any NodeService
-    let limits: GatewayLimits
+    let desk: AnswerDesk
+
+    private var service: any NodeService { desk.service }
+    private var limits: GatewayLimits { desk.limits }
 
     func add(to group: RouterGroup<GatewayContext>) {
         group.get("v1/models") { _, _ in
@@ -30,28 +32,32 @@ struct OpenAIRoutes: Sendable {
         group.post("v1/chat/completions") { request, context in
             var request = request
             let fields = try await request.json(limits)
-            return try await answer(OpenAIRequest.chat(fields, limits: limits), .chat, request, context)
+            return try await answer(OpenAIRequest.chat(fields, limits: limits), .chat, fields, request, context)
         }
         group.post("v1/completions") { request, context in
             var request = request
             let fields = try await request.json(limits)
-            return try await answer(OpenAIRequest.completion(fields, limits: limits), .completion, request, context)
+            return try await answer(
+                OpenAIRequest.completion(fields, limits: limits), .completion, fields, request, context)
         }
-        group.post("v1/embeddings") { _, _ -> Response in
-            throw NodeFault(.unsupported, "embeddings are not built in this version", code: "not_built")
-        }
-        group.post("tokenize") { request, _ in
+        group.post("tokenize") { request, context in
             var request = request
-            let tokens = try await service.tokenize(TokenizeRequest(request.json(limits), limits: limits))
+            let tokenize = try await TokenizeRequest(request.json(limits), limits: limits)
+            let charge = try await desk.count(context.authority)
+            let tokens = try await service.tokenize(tokenize)
+            charge.took(promptTokens: 0)
             return Response.json(
                 .object(["tokens": .array(tokens.map(JSONValue.integer)), "count": .integer(tokens.count)]))
         }
-        group.post("detokenize") { request, _ in
+        group.post("detokenize") { request, context in
             var request = request
             let fields = try await request.json(limits)
             let list = try fields.required("tokens", fields["tokens"])
             let tokens = try fields.tokens(list, "tokens", countMax: limits.promptTokensMax)
-            let text = try await service.detokenize(tokens, model: OpenAIRequest.model(fields))
+            let model = try OpenAIRequest.model(fields)
+            let charge = try await desk.count(context.authority)
+            let text = try await service.detokenize(tokens, model: model)
+            charge.took(promptTokens: 0)
             return Response.json(.object(["prompt": .string(text)]))
         }
     }
@@ -59,16 +65,26 @@ struct OpenAIRoutes: Sendable {
     // MARK: Completions
 
     private func answer(
-        _ openAI: OpenAIRequest, _ shape: OpenAIShape, _ request: Request, _ context: GatewayContext
+        _ openAI: OpenAIRequest, _ shape: OpenAIShape, _ fields: RequestFields, _ request: Request,
+        _ context: GatewayContext
     ) async throws -> Response {
+        let recorder: Replays.Recorder?
+        let digest = Digest(sha256: Array(request.uri.path.utf8) + fields.object.serialized())
+        switch try desk.replays.open(request, context.authority, body: digest) {
+        case .replay(let answer): return answer.response
+        case .answer(let fresh): recorder = fresh
+        }
         var openAI = openAI
-        for index in openAI.generations.indices { openAI.generations[index].apply(context.authority) }
+        let charge = try await desk.charge(&openAI.generations, context.authority)
         guard let first = openAI.generations.first else {
             throw NodeFault(.invalid, "prompt must not be empty", param: "prompt", code: "missing")
         }
+        let meter = desk.meter(context)
         let generation = try await service.generate(first)
+        charge.began()
         let batch = AnswerBatch(
-            openAI: openAI, shape: shape, id: shape.idPrefix + generation.requestID, createdSeconds: Int64(time(nil)))
+            openAI: openAI, shape: shape, id: shape.idPrefix + generation.requestID, createdSeconds: Int64(time(nil)),
+            charge: charge, meter: meter, recorder: recorder)
         return openAI.isStreamed
             ? streamed(batch, generation, request) : try await whole(batch, generation, request)
     }
@@ -79,6 +95,9 @@ struct OpenAIRoutes: Sendable {
         let shape: OpenAIShape
         let id: String
         let createdSeconds: Int64
+        let charge: AnswerCharge
+        let meter: AnswerMeter
+        let recorder: Replays.Recorder?
 
         func answer(_ index: Int, _ generation: Generation) -> Answer {
             let request = openAI.generations[index]
@@ -90,13 +109,25 @@ struct OpenAIRoutes: Sendable {
 
     private func whole(_ batch: AnswerBatch, _ first: Generation, _ request: Request) async throws -> Response {
         let answers = try await request.body.consumeWithCancellationOnInboundClose { _ in
+            var meter = batch.meter
             var answers: [Answer] = []
-            for (index, generationRequest) in batch.openAI.generations.enumerated() {
-                let generation = index == 0 ? first : try await service.generate(generationRequest)
-                var answer = batch.answer(index, generation)
-                for try await event in generation.events { answer.take(event, keepsText: true) }
-                answers.append(answer)
+            do {
+                for (index, generationRequest) in batch.openAI.generations.enumerated() {
+                    let generation = index == 0 ? first : try await next(generationRequest, batch)
+                    var answer = batch.answer(index, generation)
+                    for try await event in generation.events {
+                        batch.charge.take(event)
+                        meter.take(event)
+                        answer.take(event, keepsText: true)
+                    }
+                    answers.append(answer)
+                }
+                try Task.checkCancellation()
+            } catch {
+                meter.broke(error)
+                throw error
             }
+            meter.ended()
             return answers
         }
         guard let last = answers.last else { throw NodeFault(.broken, "no answer", code: "internal") }
@@ -106,10 +137,21 @@ struct OpenAIRoutes: Sendable {
                 JSONMember("choices", .array(answers.flatMap { $0.wholeChoices() })),
                 JSONMember("usage", Self.usage(of: answers)),
             ] + last.provenance
-        var response = Response.json(.members(body))
+        let bytes = JSONValue.members(body).serialized()
+        batch.recorder?.add(bytes)
+        batch.recorder?.keep(type: "application/json", receiptID: last.receipt?.id)
+        var response = Response.bytes(bytes, type: "application/json")
         response.headers[.connection] = "close"
         response.headers[.receiptID] = last.receipt?.id
+        response.headers.append(contentsOf: batch.charge.headers)
         return response
+    }
+
+    /// A later prompt of several.
+    private func next(_ request: GenerationRequest, _ batch: AnswerBatch) async throws(NodeFault) -> Generation {
+        let generation = try await service.generate(request)
+        batch.charge.began()
+        return generation
     }
 
     private static func usage(of answers: [Answer]) -> JSONValue {
@@ -122,42 +164,67 @@ struct OpenAIRoutes: Sendable {
     }
 
     private func streamed(_ batch: AnswerBatch, _ first: Generation, _ request: Request) -> Response {
-        let early = first.receiptID.map { HTTPFields([HTTPField(name: .receiptID, value: $0)]) }
-        return .pieces(type: "text/event-stream", request: request, headers: early ?? [:]) { pieces, fault in
+        var headers = first.receiptID.map { HTTPFields([HTTPField(name: .receiptID, value: $0)]) } ?? [:]
+        headers.append(contentsOf: batch.charge.headers)
+        return .pieces(type: Self.eventStream, request: request, headers: headers) { pieces, fault in
             try await pieces.data(fault.json(faultsShownMax: limits.faultsShownMax))
         } write: { pieces in
-            let noUsage: JSONValue? = batch.openAI.includesUsage ? .null : nil
-            var answers: [Answer] = []
-            for (index, generationRequest) in batch.openAI.generations.enumerated() {
-                let generation = index == 0 ? first : try await service.generate(generationRequest)
-                var answer = batch.answer(index, generation)
-                for choice in answer.openingChoices() {
-                    try await pieces.data(answer.chunk(choices: [choice], usage: noUsage))
-                }
-                var textOffsets = [Int](repeating: 0, count: generationRequest.choices)
-                for try await event in generation.events {
-                    answer.take(event, keepsText: false)
-                    guard case .token(let token) = event, textOffsets.indices.contains(token.choice) else { continue }
-                    let choice = answer.choice(token, textOffset: textOffsets[token.choice])
-                    textOffsets[token.choice] += token.text.unicodeScalars.count
-                    try await pieces.data(answer.chunk(choices: [choice], usage: noUsage))
-                }
-                for choice in answer.choices.indices {
-                    let isLast = choice == answer.choices.count - 1
-                    try await pieces.data(
-                        answer.chunk(
-                            choices: [answer.closingChoice(choice)], usage: noUsage,
-                            tail: isLast ? answer.provenance : []))
-                }
-                answers.append(answer)
+            pieces.recorder = batch.recorder
+            var meter = batch.meter
+            let answers: [Answer]
+            do {
+                answers = try await stream(batch, first, &pieces, &meter)
+            } catch {
+                meter.broke(error)
+                throw error
             }
-            if batch.openAI.includesUsage, let last = answers.last {
-                try await pieces.data(last.chunk(choices: [], usage: Self.usage(of: answers)))
-            }
-            try await pieces.done()
-            guard first.receiptID == nil, let id = answers.last?.receipt?.id else { return nil }
-            return [.receiptID: id]
+            meter.ended()
+            let receiptID = first.receiptID ?? answers.last?.receipt?.id
+            batch.recorder?.keep(type: Self.eventStream, receiptID: receiptID)
+            guard first.receiptID == nil, let receiptID else { return nil }
+            return [.receiptID: receiptID]
         }
+    }
+
+    private static let eventStream = "text/event-stream"
+
+    private func stream(
+        _ batch: AnswerBatch, _ first: Generation, _ pieces: inout PieceWriter, _ meter: inout AnswerMeter
+    ) async throws -> [Answer] {
+        let noUsage: JSONValue? = batch.openAI.includesUsage ? .null : nil
+        var answers: [Answer] = []
+        for (index, generationRequest) in batch.openAI.generations.enumerated() {
+            let generation = index == 0 ? first : try await next(generationRequest, batch)
+            var answer = batch.answer(index, generation)
+            for choice in answer.openingChoices() {
+                try await pieces.data(answer.chunk(choices: [choice], usage: noUsage))
+            }
+            var textOffsets = [Int](repeating: 0, count: generationRequest.choices)
+            for try await event in generation.events {
+                batch.charge.take(event)
+                meter.take(event)
+                answer.take(event, keepsText: false)
+                guard case .token(let token) = event, textOffsets.indices.contains(token.choice) else { continue }
+                let choice = answer.choice(token, textOffset: textOffsets[token.choice])
+                textOffsets[token.choice] += token.text.unicodeScalars.count
+                try await pieces.data(answer.chunk(choices: [choice], usage: noUsage))
+            }
+            // Events end early where nobody listens any more.
+            try Task.checkCancellation()
+            for choice in answer.choices.indices {
+                let isLast = choice == answer.choices.count - 1
+                try await pieces.data(
+                    answer.chunk(
+                        choices: [answer.closingChoice(choice)], usage: noUsage,
+                        tail: isLast ? answer.provenance : []))
+            }
+            answers.append(answer)
+        }
+        if batch.openAI.includesUsage, let last = answers.last {
+            try await pieces.data(last.chunk(choices: [], usage: Self.usage(of: answers)))
+        }
+        try await pieces.done()
+        return answers
     }
 
     // MARK: Ask
@@ -165,11 +232,11 @@ struct OpenAIRoutes: Sendable {
     /// The command's and the page's question: JSON lines.
     func ask(_ request: Request, _ context: GatewayContext) async throws -> Response {
         var request = request
-        var generationRequest = try await Self.question(request.json(limits), limits: limits)
-        generationRequest.apply(context.authority)
-        generationRequest.isPaid = true
-        let asked = generationRequest
-        let generation = try await service.generate(asked)
+        var asked = try await Self.question(request.json(limits), limits: limits)
+        asked.maySpend = context.authority.isOwner
+        asked.isPaid = true
+        let question = asked
+        let generation = try await service.generate(question)
         return .lines(request: request) { pieces in
             let servedBy: [JSONMember] = [
                 JSONMember("event", .string("served_by")), JSONMember("peer", .string(generation.servedBy)),
@@ -177,7 +244,7 @@ struct OpenAIRoutes: Sendable {
             ]
             try await pieces.line(.members(servedBy))
             var answer = Answer(
-                shape: .chat, id: generation.requestID, createdSeconds: 0, generation: generation, request: asked,
+                shape: .chat, id: generation.requestID, createdSeconds: 0, generation: generation, request: question,
                 firstChoice: 0)
             for try await event in generation.events {
                 answer.take(event, keepsText: false)
@@ -220,13 +287,6 @@ struct OpenAIRoutes: Sendable {
         request.sampling.seed = try fields.integer("seed", in: .min ... .max).map { UInt64(bitPattern: Int64($0)) }
         request.priceMax = try fields.amount("max_price")
         return request
-    }
-}
-
-extension GenerationRequest {
-    fileprivate mutating func apply(_ authority: Authority) {
-        maySpend = authority.maySpend
-        if case .key(let tenant) = authority { self.tenant = tenant }
     }
 }
 

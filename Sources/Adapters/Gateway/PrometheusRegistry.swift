@@ -8,8 +8,10 @@ package final class PrometheusRegistry: MetricsFactory {
     /// Series in all; beyond it measurements are counted in `openledger_metrics_dropped_total` and forgotten.
     package static let seriesMax = 2_048
     static let labelsMax = 8
-    /// Upper bounds in seconds (timers) or units (recorders).
-    static let buckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+    /// Upper bounds of timers, in seconds.
+    static let secondBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+    /// Upper bounds of recorders, in units.
+    static let unitBuckets: [Double] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192]
 
     private struct Key: Hashable, Comparable {
         let name: String
@@ -122,6 +124,10 @@ final class PrometheusSample: CounterHandler, FloatingPointCounterHandler, Meter
             }
         }
 
+        var buckets: [Double] {
+            self == .timer ? PrometheusRegistry.secondBuckets : PrometheusRegistry.unitBuckets
+        }
+
         func suffix(after label: String) -> String {
             switch self {
             case .counter: label.hasSuffix("_total") ? "" : "_total"
@@ -134,13 +140,16 @@ final class PrometheusSample: CounterHandler, FloatingPointCounterHandler, Meter
     private struct State {
         var value = 0.0
         var count: UInt64 = 0
-        var buckets = [UInt64](repeating: 0, count: PrometheusRegistry.buckets.count)
+        var buckets: [UInt64]
     }
 
     let kind: Kind
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    init(_ kind: Kind) { self.kind = kind }
+    init(_ kind: Kind) {
+        self.kind = kind
+        state = Mutex(State(buckets: [UInt64](repeating: 0, count: kind.buckets.count)))
+    }
 
     func increment(by amount: Int64) { increment(by: Double(amount)) }
     func increment(by amount: Double) { state.withLock { $0.value += amount } }
@@ -159,7 +168,7 @@ final class PrometheusSample: CounterHandler, FloatingPointCounterHandler, Meter
             }
             state.value += value
             state.count += 1
-            if let index = PrometheusRegistry.buckets.firstIndex(where: { value <= $0 }) { state.buckets[index] += 1 }
+            if let index = kind.buckets.firstIndex(where: { value <= $0 }) { state.buckets[index] += 1 }
         }
     }
 
@@ -172,7 +181,7 @@ final class PrometheusSample: CounterHandler, FloatingPointCounterHandler, Meter
             let lead = labels.isEmpty ? "" : labels + ","
             var text = ""
             var sum: UInt64 = 0
-            for (bound, count) in zip(PrometheusRegistry.buckets, state.buckets) {
+            for (bound, count) in zip(kind.buckets, state.buckets) {
                 sum += count
                 text += "\(name)_bucket{\(lead)le=\"\(bound)\"} \(sum)\n"
             }

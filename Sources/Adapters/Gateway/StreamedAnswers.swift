@@ -9,6 +9,8 @@ import Primitives
 /// Writes the pieces; borrowed from the response for the time of one body.
 struct PieceWriter {
     private var writer: any ResponseBodyWriter
+    /// Hears every piece, to tell them again.
+    var recorder: Replays.Recorder?
 
     init(_ writer: any ResponseBodyWriter) { self.writer = writer }
 
@@ -27,6 +29,7 @@ struct PieceWriter {
     private mutating func send(_ parts: any Sequence<UInt8>...) async throws {
         var buffer = ByteBuffer()
         for part in parts { buffer.writeBytes(Array(part)) }
+        recorder?.add(Array(buffer.readableBytesView))
         try await writer.write(buffer)
     }
 }

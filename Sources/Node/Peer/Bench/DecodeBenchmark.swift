@@ -7,6 +7,7 @@
 //
 // Greedy, the end token ignored, so that every run does the same work.
 
+import Arithmetic
 import Foundation
 import Inference
 import Primitives

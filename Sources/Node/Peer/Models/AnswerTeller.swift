@@ -3,9 +3,11 @@
 
 import Attribution
 import Datanets
+import Decoding
 import Gateway
 import Inference
 import Primitives
+import Tokenizers
 
 final class AnswerTeller {
     private let request: AnswerRequest
@@ -102,6 +104,7 @@ extension JobFault {
             case .unavailable: .unavailable
             }
         return AnswerFault(
-            kind, message, param: parameter, code: code, retryAfterSeconds: kind == .busy ? 1 : nil)
+            kind, message, param: parameter, code: code,
+            retryAfterSeconds: retryAfterSeconds ?? (kind == .busy ? 1 : nil))
     }
 }

@@ -14,24 +14,38 @@ struct JobFault: Error, Sendable {
     var message: String
     /// The field of an HTTP request.
     var parameter: String?
+    var retryAfterSeconds: Int?
 
-    init(_ kind: Kind, _ code: String, _ message: String, parameter: String? = nil) {
+    init(
+        _ kind: Kind, _ code: String, _ message: String, parameter: String? = nil, retryAfterSeconds: Int? = nil
+    ) {
         self.kind = kind
         self.code = code
         self.message = message
         self.parameter = parameter
+        self.retryAfterSeconds = retryAfterSeconds
     }
 
     init(_ fault: EngineFault) {
         switch fault {
-        case .queueFull: self.init(.busy, "busy", fault.description)
+        // Of all tenants: this peer has no room. Of one: it asks too much.
+        case .queueFull: self.init(.unavailable, "queue_full", fault.description, retryAfter: fault.retryAfter)
+        case .tenantQueueFull: self.init(.busy, "busy", fault.description, retryAfter: fault.retryAfter)
         case .promptEmpty: self.init(.invalid, "prompt_empty", fault.description, parameter: "prompt")
         case .promptTooLong: self.init(.invalid, "context_length_exceeded", fault.description, parameter: "prompt")
         case .tokenOutOfRange: self.init(.invalid, "token_out_of_range", fault.description, parameter: "prompt")
         case .exceedsCache: self.init(.invalid, "too_long", fault.description, parameter: "max_tokens")
         case .parameter(let name, _): self.init(.invalid, "out_of_range", fault.description, parameter: name)
+        case .adapterMemoryFull:
+            self.init(.unavailable, "adapter_memory", fault.description, parameter: "model", retryAfterSeconds: 1)
+        case .adapterTooLarge: self.init(.invalid, "adapter", fault.description, parameter: "model")
         case .adapterUnknown, .adapterKnown, .adaptersFull: self.init(.broken, "adapter", fault.description)
         }
+    }
+
+    private init(_ kind: Kind, _ code: String, _ message: String, retryAfter: Span?) {
+        let seconds = retryAfter.map { Int(clamping: ($0.milliseconds + 999) / 1_000) }
+        self.init(kind, code, message, retryAfterSeconds: max(1, seconds ?? 1))
     }
 
     init(_ fault: ShelfFault, code: String, parameter: String? = "model") {
@@ -42,6 +56,16 @@ struct JobFault: Error, Sendable {
         }
     }
 
+    static let expired = JobFault(
+        .unavailable, "expired", "the answer could not begin in time; try again", retryAfterSeconds: 1)
+    static func adapterFailed(_ reason: String) -> JobFault {
+        JobFault(.broken, "adapter", "the adapter cannot be used: \(reason)", parameter: "model")
+    }
+    static func grammar(_ reason: String) -> JobFault {
+        JobFault(
+            .invalid, "grammar", "no token can follow that response_format allows: \(reason)",
+            parameter: "response_format")
+    }
     static let closing = JobFault(.unavailable, "closing", "the peer is shutting down")
     static let notFinite = JobFault(
         .broken, "not_finite", "the model computed a value that is not finite; its weights or adapter are unusable")
@@ -75,7 +99,8 @@ struct StartedJob {
 
 struct EngineJob: Sendable {
     let token: JobToken
-    let adapter: CID?
+    /// Those that its requests name, by the text of their CID.
+    let adapters: [CID]
     /// Writes prompts and checks settings, on the engine's thread.
     let begin: @Sendable (LoadedModel) throws(JobFault) -> StartedJob
     /// For a job that did not get as far as `accepted`.

@@ -3,9 +3,15 @@
 //
 //     new ──first job──▶ loading ──▶ running ⇄ asleep (no work) ──close──▶ ended
 //                           └── the model does not load: every job is refused, ended
+//
+// Adapters are known to the engine by the text of their CID. What it wants of them is read on queues of their own, and
+// handed in between two steps: nobody's next token waits for a disk.
 
+import Arithmetic
+import Dispatch
 import Foundation
 import Inference
+import ModelFiles
 import Primitives
 import Records
 import Synchronization
@@ -26,6 +32,8 @@ struct EngineLoad: Sendable {
 final class EngineWorker: @unchecked Sendable {
     private struct Mailbox {
         var jobs: [EngineJob] = []
+        /// Adapters that were read, or could not be.
+        var loads: [(load: AdapterLoad, result: Result<LoadedAdapter, LoadFault>)] = []
         /// Handed in and not ended.
         var outstanding = 0
         var isClosed = false
@@ -39,8 +47,14 @@ final class EngineWorker: @unchecked Sendable {
     private var mailbox = Mailbox()
 
     private static let stackBytes = 8 << 20
-    /// Adapters kept in memory for one model; the least recently used makes room.
-    private static let adaptersMax = 64
+    /// How long the thread sleeps while all that it has waits for an adapter: a client that leaves is seen so soon.
+    private static let napSeconds = 0.02
+    private let start = ContinuousClock.now
+    private let reading = DispatchQueue(label: "openledger.adapters", attributes: .concurrent)
+
+    private struct LoadFault: Error {
+        let reason: String
+    }
 
     init(_ key: EngineKey, shelf: ModelShelf, limits: EngineLimits) {
         self.key = key
@@ -48,7 +62,7 @@ final class EngineWorker: @unchecked Sendable {
         self.limits = limits
     }
 
-    func start() {
+    func begin() {
         let thread = Thread { [self] in run() }
         thread.stackSize = Self.stackBytes
         thread.name = "openledger.engine"
@@ -101,8 +115,9 @@ final class EngineWorker: @unchecked Sendable {
         var live: [UInt64: Live] = [:]
         var owners: [SequenceID: (job: UInt64, place: Int)] = [:]
         var lastJob: UInt64 = 0
-        /// Adapter → when it was last asked for.
-        var adapters: [CID: UInt64] = [:]
+        /// Those that the engine knows.
+        var adapters: Set<CID> = []
+        var metrics = EngineMetrics()
     }
 
     private func run() {
@@ -113,15 +128,28 @@ final class EngineWorker: @unchecked Sendable {
             return end(with: error)
         }
         var desk = Desk(engine: Engine(model: model, limits: limits))
-        while let jobs = take(isWorking: !desk.live.isEmpty) {
-            for job in jobs { begin(job, &desk) }
+        var pace = Pace.asleep
+        while let work = take(pace) {
+            for (load, result) in work.loads { settle(load, result, desk) }
+            for job in work.jobs { begin(job, &desk) }
             cancelAbandoned(&desk)
-            let outputs = desk.engine.step()
+            let outputs = desk.engine.step(now: now)
+            for load in desk.engine.takeLoads() { read(load, config: desk.engine.model.config) }
             for output in outputs { hand(output, &desk) }
-            publish(desk, tokens: outputs.reduce(0) { $0 + ($1.token == nil ? 0 : 1) })
+            let statistics = desk.engine.statistics
+            desk.metrics.tell(statistics)
+            publish(statistics, tokens: outputs.reduce(0) { $0 + ($1.token == nil ? 0 : 1) })
+            pace = desk.live.isEmpty ? .asleep : desk.engine.isWaitingForAdapters ? .napping : .working
         }
         for id in desk.live.keys.sorted() { finish(id, &desk, telling: .failed(.closing)) }
         end(with: .closing)
+    }
+
+    private var now: Instant {
+        let passed = (ContinuousClock.now - start).components
+        return Instant(
+            nanoseconds: UInt64(clamping: passed.seconds) * 1_000_000_000
+                + UInt64(clamping: passed.attoseconds / 1_000_000_000))
     }
 
     private func loadModel() throws(JobFault) -> LoadedModel {
@@ -138,13 +166,93 @@ final class EngineWorker: @unchecked Sendable {
         }
     }
 
-    /// What is new; waits where there is no work. Nil when it is over.
-    private func take(isWorking: Bool) -> [EngineJob]? {
+    /// How long to wait for what is new.
+    private enum Pace {
+        case working
+        /// All that runs waits for an adapter.
+        case napping
+        /// Nothing runs.
+        case asleep
+    }
+
+    private struct Work {
+        var jobs: [EngineJob]
+        var loads: [(load: AdapterLoad, result: Result<LoadedAdapter, LoadFault>)]
+    }
+
+    /// What is new. Nil when it is over.
+    private func take(_ pace: Pace) -> Work? {
         condition.withLock {
-            while !mailbox.isClosed, mailbox.jobs.isEmpty, !isWorking { condition.wait() }
+            let naps = pace == .napping ? Date(timeIntervalSinceNow: Self.napSeconds) : nil
+            while !mailbox.isClosed, mailbox.jobs.isEmpty, mailbox.loads.isEmpty, pace != .working {
+                guard let naps else {
+                    condition.wait()
+                    continue
+                }
+                if !condition.wait(until: naps) { break }
+            }
             guard !mailbox.isClosed else { return nil }
-            defer { mailbox.jobs.removeAll() }
-            return mailbox.jobs
+            defer {
+                mailbox.jobs.removeAll()
+                mailbox.loads.removeAll()
+            }
+            return Work(jobs: mailbox.jobs, loads: mailbox.loads)
+        }
+    }
+
+    // MARK: Adapters
+
+    private func read(_ load: AdapterLoad, config: ModelConfig) {
+        reading.async { [weak self, shelf, precision = key.precision] in
+            let result: Result<LoadedAdapter, LoadFault>
+            do {
+                result = .success(try Self.adapter(load, shelf: shelf, config: config, precision: precision))
+            } catch {
+                result = .failure(LoadFault(reason: "\(error)"))
+            }
+            guard let self else { return }
+            condition.withLock {
+                mailbox.loads.append((load, result))
+                condition.signal()
+            }
+        }
+    }
+
+    private static func adapter(
+        _ load: AdapterLoad, shelf: ModelShelf, config: ModelConfig, precision: Precision
+    ) throws -> LoadedAdapter {
+        switch load.work {
+        case .fuse(let fused): return try fused.make()
+        case .read(let name, let cid):
+            guard let cid else { throw LoadFault(reason: "\(name) has no CID") }
+            return try LoadedAdapter(folder: try shelf.folder(cid), config: config, precision: precision)
+        }
+    }
+
+    private func settle(_ load: AdapterLoad, _ result: Result<LoadedAdapter, LoadFault>, _ desk: Desk) {
+        switch result {
+        case .success(let adapter): desk.engine.loaded(load, adapter)
+        case .failure(let fault): desk.engine.failed(load, reason: fault.reason)
+        }
+    }
+
+    /// Makes the engine know an adapter of its model.
+    private func declare(_ adapter: CID, _ desk: inout Desk) throws(JobFault) {
+        do throws(ShelfFault) {
+            guard let entry = shelf.entry(adapter), entry.kind == .adapter else { throw .unknown(adapter) }
+            guard entry.folder.base == key.model else {
+                throw .file(name: entry.name, reason: "is an adapter of another model")
+            }
+            guard !desk.adapters.contains(adapter) else { return }
+            do throws(EngineFault) {
+                try desk.engine.declare(adapter.text, cid: adapter, bytes: Int(clamping: entry.bytes))
+            } catch {
+                throw .file(name: entry.name, reason: error.description)
+            }
+            desk.adapters.insert(adapter)
+        } catch {
+            if desk.adapters.remove(adapter) != nil { desk.engine.unregister(adapter.text) }
+            throw JobFault(error, code: "adapter")
         }
     }
 
@@ -165,10 +273,10 @@ final class EngineWorker: @unchecked Sendable {
         }
     }
 
-    private func publish(_ desk: Desk, tokens: Int) {
+    private func publish(_ statistics: EngineStatistics, tokens: Int) {
         condition.withLock {
-            mailbox.load.running = desk.engine.liveCount
-            mailbox.load.queued = desk.engine.queuedCount
+            mailbox.load.running = statistics.sequencesLive
+            mailbox.load.queued = statistics.sequencesQueued
             mailbox.load.tokens &+= UInt64(tokens)
         }
     }
@@ -176,7 +284,7 @@ final class EngineWorker: @unchecked Sendable {
     private func begin(_ job: EngineJob, _ desk: inout Desk) {
         var sequences: [SequenceID] = []
         do throws(JobFault) {
-            if let adapter = job.adapter { try ready(adapter, &desk) }
+            for adapter in job.adapters { try declare(adapter, &desk) }
             let started = try job.begin(desk.engine.model)
             for request in started.requests {
                 do throws(EngineFault) {
@@ -197,36 +305,6 @@ final class EngineWorker: @unchecked Sendable {
         }
     }
 
-    private func ready(_ adapter: CID, _ desk: inout Desk) throws(JobFault) {
-        desk.adapters[adapter] = desk.lastJob + 1
-        guard !desk.engine.adapterNames.contains(adapter.text) else { return }
-        do throws(ShelfFault) {
-            guard let entry = shelf.entry(adapter), entry.kind == .adapter else { throw .unknown(adapter) }
-            guard entry.folder.base == key.model else {
-                throw .file(name: entry.name, reason: "is an adapter of another model")
-            }
-            let folder = try shelf.folder(adapter)
-            let loaded = try inModel { () throws(ModelFault) in
-                try LoadedAdapter(folder: folder, config: desk.engine.model.config)
-            }
-            if desk.engine.adapterNames.count >= Self.adaptersMax,
-                let oldest = desk.adapters.filter({ $0.key != adapter })
-                    .min(by: { ($0.value, $0.key) < ($1.value, $1.key) })?.key
-            {
-                desk.engine.unregister(oldest.text)
-                desk.adapters[oldest] = nil
-            }
-            do throws(EngineFault) {
-                try desk.engine.register(loaded, as: adapter.text)
-            } catch {
-                throw .file(name: entry.name, reason: error.description)
-            }
-        } catch {
-            desk.adapters[adapter] = nil
-            throw JobFault(error, code: "adapter")
-        }
-    }
-
     private func cancelAbandoned(_ desk: inout Desk) {
         for id in desk.live.keys.sorted() where desk.live[id]?.job.token.isCancelled == true {
             finish(id, &desk, telling: .cancelled)
@@ -235,7 +313,13 @@ final class EngineWorker: @unchecked Sendable {
 
     private func hand(_ output: SequenceOutput, _ desk: inout Desk) {
         guard let owner = desk.owners[output.id], let live = desk.live[owner.job] else { return }
-        if output.finish == .notFinite { return finish(owner.job, &desk, telling: .failed(.notFinite)) }
+        switch output.finish {
+        case .notFinite: return finish(owner.job, &desk, telling: .failed(.notFinite))
+        case .expired: return finish(owner.job, &desk, telling: .failed(.expired))
+        case .adapterFailed(let reason): return finish(owner.job, &desk, telling: .failed(.adapterFailed(reason)))
+        case .grammar(let reason): return finish(owner.job, &desk, telling: .failed(.grammar(reason)))
+        case .end, .stop, .length, nil: break
+        }
         live.sink(.output(owner.place, output))
         guard output.finish != nil else { return }
         desk.owners[output.id] = nil

@@ -1,8 +1,11 @@
 // What a folder must be before it is taken onto the shelf, and what the shelf says of it. The engine itself is the judge.
 
+import Arithmetic
 import Inference
+import ModelFiles
 import Primitives
 import Records
+import Tokenizers
 
 /// What the shelf keeps of a folder besides its manifest.
 struct FolderFacts: Hashable, Sendable {
@@ -17,12 +20,19 @@ struct FolderFacts: Hashable, Sendable {
 }
 
 enum FolderCheck {
+    /// What a sentence embedder is called where others have their family.
+    static let embedderFamily = "bert"
+
     /// - Parameter base: the base model's configuration, for an adapter whose base is here.
     static func facts(
         _ kind: FolderKind, files: [String], bytes: UInt64, folder: any ModelFolder, base: ModelConfig?
     ) throws(ShelfFault) -> FolderFacts {
         var facts = FolderFacts()
         switch kind {
+        case .model where Embedder.isEmbedder(folder):
+            let embedder = try inModel { () throws(ModelFault) in try Embedder(folder: folder) }
+            facts.contextLength = embedder.contextTokens
+            facts.family = embedderFamily
         case .model:
             let config: ModelConfig
             if bytes <= ShelfLimits.wholeCheckBytesMax {
@@ -45,6 +55,13 @@ enum FolderCheck {
                 facts.family = base.family
             }
             (facts.rank, facts.alpha) = try scale(folder)
+        }
+        if let bytes = folder.bytes(of: GGUFFile.name) {
+            let file = try inModel { () throws(ModelFault) in try GGUFFile(bytes, file: GGUFFile.name) }
+            for view in file.tensors.values {
+                let count = view.shape.reduce(UInt64(1)) { $0.multipliedSaturating(by: UInt64(max(0, $1))) }
+                facts.parameters = facts.parameters.addingSaturating(count)
+            }
         }
         for file in files where file.hasSuffix(".safetensors") {
             guard let bytes = folder.bytes(of: file) else { continue }
@@ -105,5 +122,17 @@ enum FolderCheck {
             total = sum
         }
         return total
+    }
+}
+
+extension UInt64 {
+    fileprivate func multipliedSaturating(by other: UInt64) -> UInt64 {
+        let (product, overflow) = multipliedReportingOverflow(by: other)
+        return overflow ? .max : product
+    }
+
+    fileprivate func addingSaturating(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
     }
 }

@@ -4,6 +4,7 @@
 
 import BlockExchange
 import Foundation
+import ModelFiles
 package import Primitives
 package import Records
 
@@ -16,15 +17,17 @@ enum FolderFiles {
         case .model:
             let plain = [
                 "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
-                "generation_config.json",
+                "generation_config.json", "modules.json", "sentence_bert_config.json", "vocab.txt", GGUFFile.name,
             ]
             return plain.contains(name) || (isWeights && !name.hasPrefix("adapter_"))
         case .adapter: return name == "adapter_config.json" || isWeights
         }
     }
 
-    /// The folder's files that belong, ascending by name.
+    /// The folder's files that belong, ascending by name. A GGUF, given by itself or alone in a folder, is a folder of one
+    /// file.
     static func list(_ path: String, kind: FolderKind) throws(ShelfFault) -> [(name: String, path: String)] {
+        if kind == .model, path.hasSuffix(".gguf"), FileMode.isPlainFile(path) { return [(GGUFFile.name, path)] }
         let names: [String]
         do {
             names = try FileManager.default.contentsOfDirectory(atPath: path)
@@ -37,6 +40,13 @@ enum FolderFiles {
         guard files.count <= FolderManifest.filesMax else {
             throw .folder(path: path, reason: "has more than \(FolderManifest.filesMax) files")
         }
+        let packed = names.filter { $0.hasSuffix(".gguf") }
+        if kind == .model, !files.contains(where: { $0.name == "config.json" }), let name = packed.first {
+            guard packed.count == 1 else {
+                throw .folder(path: path, reason: "has \(packed.count) GGUF files; name the one that is meant")
+            }
+            return [(GGUFFile.name, "\(path)/\(name)")]
+        }
         let needed = kind == .model ? "config.json" : "adapter_config.json"
         guard files.contains(where: { $0.name == needed }) else {
             throw .folder(path: path, reason: "has no \(needed): it is no \(kind.rawValue) in the Hugging Face layout")
@@ -46,7 +56,6 @@ enum FolderFiles {
         }
         return files
     }
-
 }
 
 package enum FolderHasher {

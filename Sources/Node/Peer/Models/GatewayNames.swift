@@ -9,3 +9,5 @@ package typealias AnswerEvent = GenerationEvent
 package typealias AnswerFinish = FinishReason
 package typealias AnswerFault = NodeFault
 package typealias AnswerMessage = ChatMessage
+package typealias AnswerMerge = AdapterMerge
+package typealias AnswerForm = AnswerFormat

@@ -3,6 +3,7 @@
 //
 //     order ──▶ [question looked up, on the library's queue] ──▶ engine's mailbox ──▶ engine's thread ──▶ news
 
+import Arithmetic
 import Dispatch
 import Inference
 import NodeCore
@@ -41,6 +42,7 @@ package final class InferenceService: Sendable {
     private let searching = DispatchQueue(label: "openledger.library")
     let orders = Mutex<[Ticket: JobToken]>([:])
     let texts = TextTools()
+    let embeddings = EmbeddingDesk()
 
     /// - Parameter precision: "f32" or "int8", of local answers.
     package convenience init(
@@ -78,7 +80,8 @@ package final class InferenceService: Sendable {
 
     /// Models in memory now, ascending.
     package var loadedModels: [CID] {
-        engines.withLock { engines in Set(engines.workers.filter { !$0.value.isClosed }.keys.map(\.model)).sorted() }
+        let answering = engines.withLock { engines in engines.workers.filter { !$0.value.isClosed }.keys.map(\.model) }
+        return Set(answering + embeddings.loadedModels).sorted()
     }
 
     /// Fails what runs and lets nothing more in. Does not wait for the threads.
@@ -181,7 +184,7 @@ package final class InferenceService: Sendable {
         }
         let worker = make()
         engines.workers[key] = worker
-        worker.start()
+        worker.begin()
         return worker
     }
 }

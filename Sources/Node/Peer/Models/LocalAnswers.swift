@@ -1,20 +1,24 @@
 // Free answers for this home's own doors: the same engines, no order and no receipt. What a request asks for and the sampler
 // does not have is refused by the field's name.
 
+import Decoding
 import Gateway
 import Inference
 package import Primitives
 import Records
+import Tokenizers
 
 extension InferenceService {
     /// Answers from this peer's own kernels. Returns once the request is in the engine; ending the iteration cancels it.
     /// - Parameters:
     ///   - name: the model as it was resolved, for the answer.
+    ///   - adapter: one at its whole weight; nil where there is none, or `merged` has several.
+    ///   - merged: what `request.merge` names, in its order.
     ///   - datanet: the datanet that `request.datanet` names; where it is nil, that must be an id itself.
     package func generate(
-        _ request: AnswerRequest, model: CID, adapter: CID?, name: String, datanet: Digest? = nil
+        _ request: AnswerRequest, model: CID, adapter: CID?, merged: [CID] = [], name: String, datanet: Digest? = nil
     ) async throws(AnswerFault) -> Answer {
-        let pending = begin(request, model: model, adapter: adapter, datanet: datanet)
+        let pending = begin(request, model: model, adapter: adapter, merged: merged, datanet: datanet)
         // Ends without a word when this task is cancelled.
         for await outcome in pending.outcome {
             if let fault = outcome { throw fault.answerFault }
@@ -27,7 +31,9 @@ extension InferenceService {
     }
 
     /// Everything before the wait.
-    private func begin(_ request: AnswerRequest, model: CID, adapter: CID?, datanet: Digest?) -> PendingAnswer {
+    private func begin(
+        _ request: AnswerRequest, model: CID, adapter: CID?, merged: [CID], datanet: Digest?
+    ) -> PendingAnswer {
         // The stream can hold all that the context allows, so nothing is ever dropped.
         let context = shelf.entry(model)?.contextLength ?? 0
         let choices = min(max(1, request.choices), LocalPlan.choicesMax)
@@ -41,11 +47,16 @@ extension InferenceService {
         continuation.onTermination = { _ in token.cancel() }
         let plan: LocalPlan
         do throws(JobFault) {
-            plan = try LocalPlan(request, adapter: adapter, datanet: datanet)
+            plan = try LocalPlan(request, adapter: adapter, merged: merged, datanet: datanet)
             guard let entry = shelf.entry(model), entry.kind == .model else {
                 throw JobFault(.unknown(model), code: "model")
             }
-            if let adapter, shelf.entry(adapter)?.kind != .adapter {
+            guard entry.family != FolderCheck.embedderFamily else {
+                throw JobFault(
+                    .invalid, "not_a_text_model", "\(entry.name) gives vectors, not text; ask /v1/embeddings",
+                    parameter: "model")
+            }
+            for adapter in plan.adapters where shelf.entry(adapter)?.kind != .adapter {
                 throw JobFault(.unknown(adapter), code: "adapter")
             }
         } catch {
@@ -56,7 +67,7 @@ extension InferenceService {
             said.yield($0)
         } job: { found in
             EngineJob(
-                token: token, adapter: adapter,
+                token: token, adapters: plan.adapters,
                 begin: { model throws(JobFault) in
                     try plan.start(found, model: model, cacheBytesMax: cacheBytesMax, continuation) {
                         said.yield(nil)
@@ -90,7 +101,7 @@ extension InferenceService {
             }
             do {
                 let text = try template.render(
-                    messages.map { Inference.ChatMessage(role: $0.role.rawValue, content: $0.content) },
+                    messages.map { Tokenizers.ChatMessage(role: $0.role.rawValue, content: $0.content) },
                     addGenerationPrompt: addGenerationPrompt,
                     extra: extras.sorted { $0.key < $1.key }.map { JSONMember($0.key, $0.value) })
                 return tool.tokenizer.encode(text, addSpecial: false).map(UInt32.init(bitPattern:))
@@ -127,32 +138,32 @@ struct LocalPlan: Sendable {
     let request: AnswerRequest
     let form: PromptForm
     let datanet: Digest?
+    /// All that the answer needs, each once.
+    let adapters: [CID]
     private let adapter: CID?
+    private let fusion: AdapterFusion?
+    private let bias: [TokenBias]
+    private let grammar: Grammar?
     private let seed: UInt64
 
-    init(_ request: AnswerRequest, adapter: CID?, datanet: Digest?) throws(JobFault) {
+    init(_ request: AnswerRequest, adapter: CID?, merged: [CID], datanet: Digest?) throws(JobFault) {
         self.request = request
         self.adapter = adapter
-        let sampling = request.sampling
-        let off: [(name: String, isOff: Bool)] = [
-            ("min_p", sampling.minP == 0), ("repetition_penalty", sampling.repetitionPenalty == 1),
-            ("frequency_penalty", sampling.frequencyPenalty == 0), ("presence_penalty", sampling.presencePenalty == 0),
-            ("logit_bias", sampling.logitBias.isEmpty),
-        ]
-        if let asked = off.first(where: { !$0.isOff }) {
-            throw JobFault(
-                .invalid, "unsupported_parameter", "\(asked.name) is not supported by this peer", parameter: asked.name)
-        }
+        adapters = adapter.map { [$0] } ?? merged
+        let seed = request.sampling.seed ?? UInt64.random(in: .min ... .max)
+        self.seed = seed
+        fusion = request.merge.map { AdapterFusion($0, merged, seed: seed) }
+        bias = try Self.bias(request.sampling)
+        grammar = try request.format.map { format throws(JobFault) in try Self.grammar(format) }
         guard (1...Self.choicesMax).contains(request.choices) else {
             throw JobFault(.invalid, "out_of_range", "n must be between 1 and \(Self.choicesMax)", parameter: "n")
         }
         if let most = request.tokensMax, most < 0 || (most == 0 && !request.echo) {
             throw JobFault(.invalid, "out_of_range", "max_tokens must be at least 1", parameter: "max_tokens")
         }
-        seed = sampling.seed ?? UInt64.random(in: .min ... .max)
         switch request.prompt {
         case .messages(let messages):
-            form = .messages(messages.map { Inference.ChatMessage(role: $0.role.rawValue, content: $0.content) })
+            form = .messages(messages.map { Tokenizers.ChatMessage(role: $0.role.rawValue, content: $0.content) })
         case .text(let text): form = .text(text)
         case .tokens(let tokens): form = .tokens(tokens)
         }
@@ -167,6 +178,33 @@ struct LocalPlan: Sendable {
         self.datanet = id
     }
 
+    private static func grammar(_ format: AnswerForm) throws(JobFault) -> Grammar {
+        do {
+            switch format {
+            case .jsonObject: return try .json(.object)
+            case .jsonSchema(let schema): return try .schema(schema)
+            case .grammar(let text): return try .gbnf(text)
+            }
+        } catch {
+            throw JobFault(
+                .invalid, "invalid_value", "response_format: \(error)", parameter: "response_format")
+        }
+    }
+
+    /// By token, so that the same request is the same whatever order it was written in.
+    private static func bias(_ sampling: SamplingParameters) throws(JobFault) -> [TokenBias] {
+        var bias: [TokenBias] = []
+        for (token, value) in sampling.logitBias.sorted(by: { $0.key < $1.key }) {
+            guard let id = Int32(exactly: token) else {
+                throw JobFault(
+                    .invalid, "token_out_of_range", "logit_bias names token \(token), which is in no vocabulary",
+                    parameter: "logit_bias")
+            }
+            bias.append(TokenBias(token: id, bias: Float(value)))
+        }
+        return bias
+    }
+
     /// On the engine's thread.
     func start(
         _ found: Found?, model: LoadedModel, cacheBytesMax: Int,
@@ -175,13 +213,14 @@ struct LocalPlan: Sendable {
         let written = try PromptWriter.write(form, found, model: model, answerTokensMax: request.tokensMax)
         let tokensMax = request.tokensMax ?? Self.room(after: written.tokens.count, model, cacheBytesMax: cacheBytesMax)
         let requests = (0..<request.choices).map { choice in
-            Inference.GenerationRequest(
+            var asked = Inference.GenerationRequest(
                 prompt: written.tokens, adapter: adapter?.text, tokensMax: tokensMax,
-                sampling: Sampling(
-                    temperature: Float(request.sampling.temperature), topK: request.sampling.topK,
-                    topP: Float(request.sampling.topP), seed: seed, choice: UInt32(choice)),
-                stop: request.stop, ignoresEnd: request.ignoreEndOfSequence, logProbabilities: request.logProbabilities,
-                scoresPrompt: request.echo && (request.logProbabilities != nil || tokensMax == 0))
+                sampling: sampling(choice: UInt32(choice)), stop: request.stop,
+                ignoresEnd: request.ignoreEndOfSequence, logProbabilities: request.logProbabilities,
+                scoresPrompt: request.echo && (request.logProbabilities != nil || tokensMax == 0), fusion: fusion,
+                tenant: request.tenant ?? "", cacheDomain: cacheDomain)
+            asked.grammar = grammar
+            return asked
         }
         let teller = AnswerTeller(request, prompt: written.tokens, tokenizer: model.tokenizer, events)
         let sources = found.map { found in
@@ -197,13 +236,40 @@ struct LocalPlan: Sendable {
         }
     }
 
+    private func sampling(choice: UInt32) -> Sampling {
+        let asked = request.sampling
+        return Sampling(
+            temperature: Float(asked.temperature), topK: asked.topK, topP: Float(asked.topP), minP: Float(asked.minP),
+            presencePenalty: Float(asked.presencePenalty), frequencyPenalty: Float(asked.frequencyPenalty),
+            repetitionPenalty: Float(asked.repetitionPenalty), logitBias: bias, seed: seed, choice: choice)
+    }
+
+    /// A tenant shares the beginnings of its prompts with itself only: the start of its key's digest. 0: this home.
+    private var cacheDomain: UInt32 {
+        request.tenant.flatMap { UInt32($0.prefix(8), radix: 16) } ?? 0
+    }
+
     /// What the context leaves, as far as the cache could ever hold it.
     private static func room(after prompt: Int, _ model: LoadedModel, cacheBytesMax: Int) -> Int {
-        // A position takes keys and values of every layer, values rounded up to 16 channels a head (Protocol/numerics.md).
-        let channels = model.config.headDimension + (model.config.headDimension + 15) / 16 * 16
-        let positionBytes = 4 * model.config.layers * model.config.keyValueHeads * channels
-        let positions = cacheBytesMax / max(1, positionBytes) / 16 * 16
+        let positions = cacheBytesMax / max(1, model.config.cacheBytesPerPosition) / 16 * 16
         return max(1, min(model.config.contextTokens, positions) - prompt)
+    }
+}
+
+extension AdapterFusion {
+    /// - Parameter adapters: what `merge` names, in its order.
+    fileprivate init(_ merge: AnswerMerge, _ adapters: [CID], seed: UInt64) {
+        let density = merge.density
+        let sign = MajoritySign(rawValue: merge.majoritySign.rawValue) ?? .total
+        let method: Method =
+            switch merge.strategy {
+            case .linear: .linear
+            case .ties: .ties(density: density, sign: sign)
+            case .dareLinear: .dareLinear(density: density, seed: seed)
+            case .dareTies: .dareTies(density: density, seed: seed, sign: sign)
+            }
+        self.init(
+            parts: zip(adapters, merge.weights).map { Part(adapter: $0.text, weight: $1) }, method: method)
     }
 }
 

@@ -3,6 +3,7 @@
 
 import Foundation
 import Inference
+import ModelFiles
 import Primitives
 package import Records
 package import Storage

@@ -7,6 +7,7 @@
 
 import BlockExchange
 import Inference
+import ModelFiles
 package import Primitives
 package import Records
 package import Storage

@@ -1,12 +1,15 @@
 // Paid answers: a neighbour's order, or this peer's own to itself, from `AskOrder` to news for the node. What the order
 // names and this peer cannot do to the letter is refused by a code, before a token is made.
 
+import Arithmetic
+import Decoding
 import Inference
 import Ledger
 package import NodeCore
 import Primitives
 import Records
 import Synchronization
+import Tokenizers
 
 extension InferenceService {
     /// Runs an order. `news` comes from the engine's thread or the caller's: `started`, tokens and `finished`, or `failed`
@@ -32,7 +35,7 @@ extension InferenceService {
             refuse(fault)
         } job: { found in
             EngineJob(
-                token: token, adapter: order.adapters.first?.adapter,
+                token: token, adapters: order.adapters.map(\.adapter),
                 begin: { model throws(JobFault) in try plan.start(found, model: model, news: news) }, refuse: refuse,
                 ended: forget)
         }
@@ -50,11 +53,13 @@ struct OrderPlan: Sendable {
     private let model: ModelUse
     private let sampling: Sampling
     private let tokensMax: Int
+    /// Strangers' prompts share no beginnings with this home's.
+    private static let cacheDomain: UInt32 = 1
 
     init(_ order: AskOrder, shelf: ModelShelf) throws(JobFault) {
         self.order = order
         guard let precision = Precision(rawValue: order.precision) else {
-            throw JobFault(.invalid, "precision", "this peer computes in f32 and int8, not in \(order.precision)")
+            throw JobFault(.invalid, "precision", "this peer does not compute in \(order.precision)")
         }
         key = EngineKey(model: order.model, precision: precision)
         guard let entry = shelf.entry(order.model), entry.kind == .model else {
@@ -69,32 +74,28 @@ struct OrderPlan: Sendable {
         if let adapter = order.adapters.first?.adapter, shelf.entry(adapter)?.kind != .adapter {
             throw JobFault(.unknown(adapter), code: "adapter")
         }
-        sampling = try Self.sampling(order.decoding)
+        sampling = Self.sampling(order.decoding)
         tokensMax = Int(clamping: order.decoding.maxTokens)
         switch order.prompt {
         case .messages(let messages):
-            form = .messages(messages.map { Inference.ChatMessage(role: $0.role, content: $0.content) })
+            form = .messages(messages.map { Tokenizers.ChatMessage(role: $0.role, content: $0.content) })
         case .text(let text): form = .text(text)
         case .tokens(let tokens): form = .tokens(tokens)
         }
         model = ModelUse(
             weights: order.model, owner: nil, tokenizer: entry.folder.file(Tokenizer.file)?.root,
             template: entry.folder.file("chat_template.jinja")?.root, adapters: order.adapters, fusion: nil,
-            precision: order.precision, numerics: Numerics.revision)
+            precision: order.precision, numerics: KernelNumerics.revision)
     }
 
-    private static func sampling(_ decoding: Decoding) throws(JobFault) -> Sampling {
-        let off: [(name: String, isOff: Bool)] = [
-            ("min_p", decoding.minP == 0), ("repetition_penalty", decoding.repetitionPenalty == 1_000_000),
-            ("frequency_penalty", decoding.frequencyPenalty == 0), ("presence_penalty", decoding.presencePenalty == 0),
-        ]
-        if let asked = off.first(where: { !$0.isOff }) {
-            throw JobFault(
-                .unsupported, "unsupported", "\(asked.name) is not supported by this peer", parameter: asked.name)
-        }
-        return Sampling(
+    /// An order's numbers are millionths.
+    private static func sampling(_ decoding: Decoding) -> Sampling {
+        Sampling(
             temperature: Float(Double(decoding.temperature) / 1e6), topK: Int(clamping: decoding.topK),
-            topP: Float(Double(decoding.topP) / 1e6), seed: decoding.seed)
+            topP: Float(Double(decoding.topP) / 1e6), minP: Float(Double(decoding.minP) / 1e6),
+            presencePenalty: Float(Double(decoding.presencePenalty) / 1e6),
+            frequencyPenalty: Float(Double(decoding.frequencyPenalty) / 1e6),
+            repetitionPenalty: Float(Double(decoding.repetitionPenalty) / 1e6), seed: decoding.seed)
     }
 
     /// On the engine's thread: the prompt written, the settings complete.
@@ -108,8 +109,8 @@ struct OrderPlan: Sendable {
             model: model, data: found.map { AnswerData.use($0, salt: order.promptSalt) } ?? .none)
         let request = Inference.GenerationRequest(
             prompt: written.tokens, adapter: order.adapters.first?.adapter.text, tokensMax: tokensMax,
-            sampling: sampling,
-            stop: order.stop, ignoresEnd: order.ignoreEndOfSequence)
+            sampling: sampling, stop: order.stop, ignoresEnd: order.ignoreEndOfSequence, tenant: order.payer.text,
+            cacheDomain: Self.cacheDomain)
         return StartedJob(requests: [request], accepted: { news(.started(start)) }) { event in
             switch event {
             case .output(_, let output):
@@ -117,8 +118,8 @@ struct OrderPlan: Sendable {
                 switch output.finish {
                 case .end, .stop: news(.finished(.stop))
                 case .length: news(.finished(.length))
-                // The worker tells a value that is not finite as a fault.
-                case .notFinite, nil: break
+                // The worker tells the others as faults.
+                case .notFinite, .expired, .adapterFailed, .grammar, nil: break
                 }
             case .cancelled: news(.finished(.cancelled))
             case .failed(let fault): news(.failed(code: fault.code, message: fault.message))

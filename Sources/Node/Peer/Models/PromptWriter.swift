@@ -3,9 +3,10 @@
 
 import Attribution
 import Inference
+import Tokenizers
 
 enum PromptForm: Sendable {
-    case messages([Inference.ChatMessage])
+    case messages([Tokenizers.ChatMessage])
     case text(String)
     case tokens([UInt32])
 
@@ -77,7 +78,7 @@ enum PromptWriter {
     }
 
     static func text(
-        _ messages: [Inference.ChatMessage], _ template: ChatTemplate?
+        _ messages: [Tokenizers.ChatMessage], _ template: ChatTemplate?
     ) throws(JobFault) -> String {
         guard let template else {
             throw JobFault(.invalid, "template", "this model has no chat template; send a text", parameter: "messages")

@@ -1,6 +1,6 @@
 // Why a model or an adapter is not taken onto the shelf, and the shelf's limits.
 
-package import Inference
+package import ModelFiles
 package import Primitives
 package import Storage
 

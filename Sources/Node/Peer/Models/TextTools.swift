@@ -2,9 +2,11 @@
 
 import Dispatch
 import Inference
+import ModelFiles
 import Primitives
 import Records
 import Synchronization
+import Tokenizers
 
 struct TextTool: Sendable {
     let tokenizer: Tokenizer

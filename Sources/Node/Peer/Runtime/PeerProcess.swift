@@ -89,13 +89,14 @@ package enum PeerProcess {
 
     static func gateway(
         _ home: Home, _ settings: Settings, _ service: some NodeService, _ registry: PrometheusRegistry,
-        _ logger: Logger
+        _ logger: Logger, keys: APIKeyShelf? = nil
     ) throws -> HTTPGateway {
         let token = try HomeToken.load(orCreateAt: home.tokenPath)
         var configuration = GatewayConfiguration(
             host: settings.httpHost, port: settings.httpPort, socketPath: home.socketPath, homeToken: token)
         configuration.allowedHosts = settings.list("http.hosts")
         configuration.apiKeyDigests = Set(settings.list("http.keys").map { Digest(sha256: Array($0.utf8)) })
+        if let keys { configuration.keyStore = keys }
         unlink(home.socketPath)
         return try HTTPGateway(configuration: configuration, service: service, registry: registry, logger: logger)
     }
@@ -104,7 +105,9 @@ package enum PeerProcess {
         _ peer: RunningPeer, registry: PrometheusRegistry, socketOnly: Bool, stop: StopSignals,
         bound: @escaping @Sendable (GatewayAddress) async -> Void
     ) async throws {
-        let gateway = try gateway(peer.home, peer.settings, PeerService(peer: peer), registry, peer.logger)
+        let gateway = try gateway(
+            peer.home, peer.settings, PeerService(peer: peer), registry, peer.logger,
+            keys: APIKeyShelf(store: peer.store.store))
         try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
                 let address = AsyncStream<GatewayAddress>.makeStream()

@@ -114,7 +114,8 @@ package final class RunningPeer: Sendable {
         let nodeStore: NodeStore
         let shelf: ModelShelf
         do {
-            let schema = Schema(version: 1, tables: NodeStore.tables + BlobTables.all + ModelShelf.tables)
+            let schema = Schema(
+                version: 1, tables: NodeStore.tables + BlobTables.all + ModelShelf.tables + APIKeyShelf.tables)
             let store = try Store(home: home.storePath, schema: schema)
             let blobs = try BlobStore(store)
             shelf = try ModelShelf(store: store, blobs: blobs)

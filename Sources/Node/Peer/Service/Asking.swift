@@ -26,6 +26,7 @@ extension PeerService {
 
     package func generate(_ request: GenerationRequest) async throws(NodeFault) -> Gateway.Generation {
         let choice = try await modelChoice(request.model)
+        if let merge = request.merge { return try await fused(request, merge, choice) }
         let datanet = try await datanet(of: request)
         // Rows are paid for wherever the caller may spend; what a paid answer cannot have is given free.
         let canBePaid = request.choices == 1 && request.logProbabilities == nil && !request.echo
@@ -83,6 +84,7 @@ extension PeerService {
         guard request.logProbabilities == nil else { throw refuse("logprobs", "log-probabilities") }
         guard !request.echo else { throw refuse("echo", "an echo of the prompt") }
         guard request.sampling.logitBias.isEmpty else { throw refuse("logit_bias", "a bias") }
+        guard request.format == nil else { throw refuse("response_format", "a form") }
         guard request.stop.count <= AskOrder.stopMax else {
             throw refuse("stop", "more than \(AskOrder.stopMax) stop texts")
         }

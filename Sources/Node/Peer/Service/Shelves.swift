@@ -69,13 +69,22 @@ extension PeerService {
         let models = try await assets(.model)
         let adapters = try await assets(.adapter)
         let created = peer.genesis.time.milliseconds / 1000
+        let loaded = Set(peer.inference.loadedModels)
+        func facts(_ asset: KnownAsset) -> ModelFacts? {
+            asset.shelved.map { shelved in
+                ModelFacts(
+                    family: shelved.family, parameters: shelved.parameters, bytes: shelved.bytes,
+                    precision: peer.settings.text("precision"), isLoaded: loaded.contains(asset.cid),
+                    isEmbedder: shelved.family == FolderCheck.embedderFamily)
+            }
+        }
         func card(_ id: String, _ asset: KnownAsset, parent: KnownAsset?) -> ModelCard {
             ModelCard(
                 id: id, createdSeconds: created,
                 owner: parent == nil ? "openledger" : asset.owner?.text ?? "openledger",
                 parent: parent?.name, root: asset.cid.text,
                 contextLength: (parent ?? asset).shelved?.contextLength ?? 0,
-                isLocal: asset.shelved != nil && (parent == nil || parent?.shelved != nil))
+                isLocal: asset.shelved != nil && (parent == nil || parent?.shelved != nil), facts: facts(asset))
         }
         var cards: [ModelCard] = []
         for model in models {

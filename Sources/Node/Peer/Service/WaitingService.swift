@@ -65,6 +65,8 @@ struct WaitingService: NodeService {
     }
 
     func modelCards() async throws(NodeFault) -> [ModelCard] { throw fault }
+    func price() async throws(NodeFault) -> AnswerPrice { throw fault }
+    func embed(_ request: EmbeddingRequest) async throws(NodeFault) -> Embeddings { throw fault }
     func generate(_ request: GenerationRequest) async throws(NodeFault) -> Generation { throw fault }
     func tokenize(_ request: TokenizeRequest) async throws(NodeFault) -> [UInt32] { throw fault }
     func detokenize(_ tokens: [UInt32], model: String) async throws(NodeFault) -> String { throw fault }
