@@ -52,8 +52,8 @@ package struct StreamingDecoder: Sendable {
             if !holdsRuns { text += takeWhole() }
         case .text(let bytes):
             if isByteRun { text = flush() }
-            if isFirst, tokenizer.decoder.treatsFirstApart, let whole = tokenizer.vocabulary.text(token) {
-                pending += tokenizer.decoder.piece(whole, isFirst: true)
+            if isFirst, tokenizer.decoder.treatsFirstApart {
+                pending += tokenizer.pieces.first(token, tokenizer.vocabulary, tokenizer.decoder)
             } else {
                 pending += bytes
             }

@@ -211,8 +211,7 @@ extension TemplateInterpreter {
         if let key = given.named.first(where: { $0.0 == "attribute" })?.1 {
             let otherwise = given.named.first { $0.0 == "default" }?.1
             for item in items {
-                let value = try path(item, key)
-                if case .undefined = value { out.append(otherwise ?? value) } else { out.append(value) }
+                out.append(try path(item, key, otherwise: otherwise))
             }
             return try list(out)
         }
@@ -253,8 +252,10 @@ extension TemplateInterpreter {
         return try list(kept)
     }
 
-    /// `a.b.0` of a value.
-    private mutating func path(_ value: TemplateValue, _ key: TemplateValue) throws(TemplateFault) -> TemplateValue {
+    /// `a.b.0` of a value; what is undefined on the way becomes `otherwise`.
+    private mutating func path(
+        _ value: TemplateValue, _ key: TemplateValue, otherwise: TemplateValue? = nil
+    ) throws(TemplateFault) -> TemplateValue {
         try charge(1)
         switch key {
         case .integer(let index):
@@ -270,6 +271,7 @@ extension TemplateInterpreter {
                 } else {
                     value = try attribute(value, String(decoding: part, as: UTF8.self))
                 }
+                if let otherwise, case .undefined = value { value = otherwise }
             }
             return value
         default: throw fault("an attribute needs a name")

@@ -62,7 +62,8 @@ extension TemplateInterpreter {
         case "strip": return try strip(text, given.positional.first, left: true, right: true)
         case "lstrip": return try strip(text, given.positional.first, left: true, right: false)
         case "rstrip": return try strip(text, given.positional.first, left: false, right: true)
-        case "upper", "lower", "capitalize", "title": return try cased(text, name)
+        case "upper", "lower", "capitalize": return try cased(text, name)
+        case "title": return try cased(text, "pythonTitle")
         case "startswith", "endswith":
             guard given.positional.count == 1 else { throw unsupported("\"\(name)\" with a range") }
             var choices: [TemplateValue] = [given.positional[0]]
@@ -149,6 +150,7 @@ extension TemplateInterpreter {
         return try string(Array(String(scalars).utf8))
     }
 
+    /// "upper", "lower", "capitalize"; "title" as the filter has it, "pythonTitle" as the method does.
     mutating func cased(_ text: [UInt8], _ name: String) throws(TemplateFault) -> TemplateValue {
         var out = ""
         var startsWord = true
@@ -164,7 +166,11 @@ extension TemplateInterpreter {
                 ? scalar.properties.titlecaseMapping
                 : raises ? scalar.properties.uppercaseMapping : scalar.properties.lowercaseMapping
             out += mapped
-            startsWord = name == "title" && " \t\n\r-([{<".unicodeScalars.contains(scalar)
+            switch name {
+            case "title": startsWord = " \t\n\r-([{<".unicodeScalars.contains(scalar)
+            case "pythonTitle": startsWord = !scalar.properties.isCased
+            default: startsWord = false
+            }
         }
         return try string(Array(out.utf8))
     }

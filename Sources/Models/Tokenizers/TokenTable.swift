@@ -15,6 +15,8 @@ struct TokenTable: Sendable {
     private let mask: Int
     /// Bytes of the longest token.
     private(set) var longest = 0
+    /// Entries from here on were added later: whole words to the text, but nothing that the model makes.
+    private var modelEntries = Int.max
 
     /// Room for `count` tokens.
     init(count: Int) {
@@ -55,16 +57,19 @@ struct TokenTable: Sendable {
         }
     }
 
-    /// The id of a text, -1 where no token has it.
+    /// What comes after this is no part of the model.
+    mutating func endModel() { modelEntries = ids.count }
+
+    /// The id of one of the model's texts, -1 where no token has it.
     @inline(__always)
     func id(_ text: UnsafeBufferPointer<UInt8>) -> Int32 {
-        guard text.count <= longest, let entry = entry(text) else { return -1 }
+        guard text.count <= longest, let entry = entry(text), entry < modelEntries else { return -1 }
         return ids[entry]
     }
 
+    /// The id of any text.
     func id(_ text: [UInt8]) -> Int32? {
-        let id = text.withUnsafeBufferPointer { self.id($0) }
-        return id < 0 ? nil : id
+        text.withUnsafeBufferPointer { self.entry($0) }.map { ids[$0] }
     }
 
     func id(_ text: String) -> Int32? { id(Array(text.utf8)) }

@@ -54,12 +54,15 @@ struct TokenizerFile {
         // With equal texts the first one counts.
         var seen: Set<[UInt8]> = []
         added.removeAll { !seen.insert($0.text).inserted }
+        // The library shows an added token as its normaliser leaves it.
+        var texts: [Int32: [UInt8]] = [:]
+        for token in added where token.normalized { texts[token.id] = normalizer.apply(token.text) }
         func name(_ key: String) -> String? { settings?[key]?.text ?? settings?[key]?["content"]?.text }
         let endText = name("eos_token")
         return Tokenizer.Parts(
             model: tokenModel, vocabulary: vocabulary, added: added, normalizer: normalizer,
             preTokenizer: preTokenizer, template: template, decoder: decoder,
-            pieces: TokenPieces(vocabulary, decoder, plain: []), beginText: name("bos_token"), endText: endText,
+            pieces: TokenPieces(vocabulary, decoder, texts: texts), beginText: name("bos_token"), endText: endText,
             endToken: endText.flatMap { vocabulary.id($0) })
     }
 
@@ -86,6 +89,7 @@ struct TokenizerFile {
             guard vocabulary.add(bytes, id: Int32(id)) else { throw fault("the tokens collide in the search table") }
         }
         for member in members { try add(member.key, member.value.count) }
+        vocabulary.endModel()
         var added: [AddedToken] = []
         for item in items {
             guard let content = item["content"]?.text, let id = item["id"]?.count else {
