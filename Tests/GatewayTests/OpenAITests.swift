@@ -171,7 +171,7 @@ import Testing
                     #","response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{"type":"object"}}}"#,
                     .jsonSchema(.object(["type": .string("object")]))
                 ),
-                (#","guided_grammar":"root ::= \"a\""#, .grammar(#"root ::= "a""#)),
+                (#","guided_grammar":"root ::= \"a\"""#, .grammar(#"root ::= "a""#)),
             ]
             for (field, format) in formats {
                 #expect(try await peer.ask("POST", "/v1/chat/completions", Self.chat(field)).status == 200, "\(field)")
