@@ -39,8 +39,11 @@ struct Family {
     private let holder: MemoryFolder
 
     init(_ name: String, precision: Precision = .f32) throws {
-        self.name = name
-        let url = fixtures.appending(path: name)
+        try self.init(at: fixtures.appending(path: name), precision: precision)
+    }
+
+    init(at url: URL, precision: Precision = .f32) throws {
+        name = url.lastPathComponent
         model = try LoadedModel(folder: try folder(url), precision: precision)
         var adapters: [String: LoadedAdapter] = [:]
         for tag in ["a", "b"] {

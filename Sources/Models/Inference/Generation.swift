@@ -1,6 +1,7 @@
 // What goes into the engine and what comes out of it.
 
 package import Decoding
+package import Primitives
 
 package struct SequenceID: Hashable, Comparable, Sendable {
     package let value: UInt64
@@ -8,77 +9,69 @@ package struct SequenceID: Hashable, Comparable, Sendable {
     package static func < (left: Self, right: Self) -> Bool { left.value < right.value }
 }
 
-package struct EngineLimits: Hashable, Sendable {
-    /// Sequences that share a batch.
-    package var sequencesMax = 32
-    /// Requests that wait for a place.
-    package var queueMax = 256
-    /// Tokens of one step: the chunk that a prompt is cut into.
-    package var stepTokensMax = 256
-    /// The key/value cache; never exceeded.
-    package var cacheBytesMax = 256 << 20
-    package var adaptersMax = 1024
-    package var stopStringsMax = 16
-    package var stopStringBytesMax = 256
-    package var topLogProbabilitiesMax = 20
+/// Strict: a place is never kept from a higher class for the sake of a lower one. Within a class tenants share.
+package enum ServingPriority: Int, Comparable, CaseIterable, Hashable, Sendable {
+    /// What yields to every request at every step: training's evaluations, audits.
+    case background
+    case low
+    case normal
+    case high
 
-    package init() {}
-}
-
-package enum EngineFault: Error, Hashable, CustomStringConvertible {
-    case queueFull(limit: Int)
-    case promptEmpty
-    case promptTooLong(tokens: Int, contextTokens: Int)
-    case tokenOutOfRange(token: Int32, vocabulary: Int)
-    case exceedsCache(pages: Int, pagesMax: Int)
-    case parameter(name: String, reason: String)
-    case adapterUnknown(String)
-    case adapterKnown(String)
-    case adaptersFull(limit: Int)
-
-    package var description: String {
-        switch self {
-        case .queueFull(let limit): "\(limit) requests are waiting already; try again later"
-        case .promptEmpty: "the prompt has no tokens"
-        case .promptTooLong(let tokens, let context):
-            "the prompt has \(tokens) tokens; this model's context holds \(context), one of them for the answer"
-        case .tokenOutOfRange(let token, let vocabulary): "token \(token) is not in a vocabulary of \(vocabulary)"
-        case .exceedsCache(let pages, let pagesMax):
-            "the request needs \(pages) cache pages of 16 tokens; this peer allows \(pagesMax)"
-        case .parameter(let name, let reason): "\(name) \(reason)"
-        case .adapterUnknown(let name): "adapter \"\(name)\" is not loaded"
-        case .adapterKnown(let name): "adapter \"\(name)\" is loaded already"
-        case .adaptersFull(let limit): "\(limit) adapters are loaded already; unload one first"
-        }
-    }
+    package static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
 }
 
 package struct GenerationRequest: Sendable {
     /// Token ids, taken as they are: nothing is put before them.
     package var prompt: [Int32]
     package var adapter: String?
+    /// Several adapters at once; then `adapter` is nil.
+    package var fusion: AdapterFusion?
     /// Zero only scores the prompt.
     package var tokensMax: Int
+    /// Before so many no end token is drawn.
+    package var tokensMin: Int
     package var sampling: Sampling
+    /// What the answer's text must conform to.
+    package var grammar: Grammar?
+    /// Whether tokens that are likely to come may be computed ahead; the answer is the same.
+    package var speculates: Bool
     package var stop: [String]
     package var ignoresEnd: Bool
     /// Nil: none are computed. Otherwise that of each token and of so many alternatives.
     package var logProbabilities: Int?
     /// Also those of the prompt's tokens, the first of which has none.
     package var scoresPrompt: Bool
+    /// Whose share of the engine it takes.
+    package var tenant: String
+    package var priority: ServingPriority
+    /// A request that has not begun by then ends with `.expired`.
+    package var deadline: Instant?
+    /// Prompts share cached beginnings within a domain only: how fast an answer begins tells what others have asked.
+    package var cacheDomain: UInt32
 
     package init(
         prompt: [Int32], adapter: String? = nil, tokensMax: Int, sampling: Sampling = .greedy, stop: [String] = [],
-        ignoresEnd: Bool = false, logProbabilities: Int? = nil, scoresPrompt: Bool = false
+        ignoresEnd: Bool = false, logProbabilities: Int? = nil, scoresPrompt: Bool = false,
+        fusion: AdapterFusion? = nil, tenant: String = "", priority: ServingPriority = .normal,
+        deadline: Instant? = nil, cacheDomain: UInt32 = 0, grammar: Grammar? = nil, tokensMin: Int = 0,
+        speculates: Bool = true
     ) {
         self.prompt = prompt
         self.adapter = adapter
+        self.fusion = fusion
         self.tokensMax = tokensMax
         self.sampling = sampling
         self.stop = stop
         self.ignoresEnd = ignoresEnd
         self.logProbabilities = logProbabilities
         self.scoresPrompt = scoresPrompt
+        self.tenant = tenant
+        self.priority = priority
+        self.deadline = deadline
+        self.cacheDomain = cacheDomain
+        self.grammar = grammar
+        self.tokensMin = tokensMin
+        self.speculates = speculates
     }
 }
 
@@ -91,6 +84,12 @@ package enum FinishReason: Hashable, Sendable {
     case length
     /// A logit was not finite; this sequence alone ends.
     case notFinite
+    /// No token can follow that the grammar allows, for this reason.
+    case grammar(String)
+    /// It waited past its deadline; nothing was generated.
+    case expired
+    /// Its adapter could not be loaded, for this reason; nothing was generated.
+    case adapterFailed(String)
 }
 
 package struct GeneratedToken: Hashable, Sendable {

@@ -1,92 +1,114 @@
-// PEFT LoRA folders: y += scale * B(A x) on any of a layer's seven matrices. What this engine would compute
-// differently from
+// PEFT LoRA folders: y += B(scale * A x) on any of a layer's linear layers. What this engine would compute differently from
 // PEFT is refused by name.
 
 package import ModelFiles
-import Arithmetic
+package import Arithmetic
 import Primitives
 
 package enum AdapterLimit {
     package static let rankMax = 256
-}
-
-struct LowRank: Sendable {
-    let down: PackedMatrix
-    let up: PackedMatrix
-    let scale: Float
+    /// Of the factors of several adapters side by side.
+    package static let stackedRankMax = 1024
 }
 
 package final class LoadedAdapter: Sendable {
-    /// [layer][projection], nil where the adapter leaves the matrix alone.
+    /// [layer][position in `ModelConfig.linears(layer)`], nil where the adapter leaves the matrix alone.
     let updates: [[LowRank?]]
     package let rankMax: Int
+    /// Bytes that the factors take in memory.
+    package let weightBytes: Int
 
-    package var weightBytes: Int {
-        updates.reduce(0) { $0 + $1.reduce(0) { $0 + ($1.map { $0.down.byteCount + $0.up.byteCount } ?? 0) } }
+    init(updates: [[LowRank?]]) {
+        self.updates = updates
+        rankMax = updates.reduce(0) { $1.reduce($0) { max($0, $1?.rank ?? 0) } }
+        weightBytes = updates.reduce(0) { $1.reduce($0) { $0 + ($1?.byteCount ?? 0) } }
     }
 
-    /// `config` is that of the base model that the adapter will run on: shapes are checked against it.
-    package init(folder: any ModelFolder, config: ModelConfig) throws(ModelFault) {
-        let file = "adapter_config.json", weights = "adapter_model.safetensors"
-        guard let bytes = folder.bytes(of: file) else { throw .missing(file: file) }
-        let json = try parseJSON(bytes, file: file)
-        let settings = try AdapterSettings(json, file: file)
+    /// - Parameters:
+    ///   - config: that of the base model that the adapter will run on: shapes are checked against it.
+    ///   - precision: the base's; beside f32 weights the factors are f32 too, beside others as the file has them.
+    package convenience init(
+        folder: any ModelFolder, config: ModelConfig, precision: Precision = .f32
+    ) throws(ModelFault) {
+        let weights = "adapter_model.safetensors"
+        let settings = try AdapterSettings(folder: folder)
         let tensors = try Safetensors(folder: folder, stem: "adapter_model").tensors
-        var updates = [[LowRank?]](
-            repeating: Array(repeating: nil, count: Projection.allCases.count), count: config.layers)
-        var used = 0, rankMax = 0
+        let widens = precision == .f32
+        var updates: [[LowRank?]] = []
+        var used: Set<String> = []
         for layer in 0..<config.layers {
-            for projection in Projection.allCases {
-                let module = "model.layers.\(layer).\(projection.module)"
-                let name = "base_model.model." + module
-                let a = tensors[name + ".lora_A.weight"], b = tensors[name + ".lora_B.weight"]
-                guard a != nil || b != nil else { continue }
-                guard let a, let b else {
-                    throw .malformed(file: weights, reason: "\(name) has only one of lora_A and lora_B")
+            var slots = [LowRank?](repeating: nil, count: config.linears(layer).count)
+            for module in config.adapterModules(layer) {
+                guard !used.contains(module.downName),
+                    let pair = try Self.pair(module, tensors, rank: settings.rank(of: module.module), file: weights)
+                else { continue }
+                used.formUnion([module.downName, module.upName])
+                let rank = pair.down.rows / module.experts
+                for part in module.parts {
+                    slots[part.slot] = try Self.lowRank(
+                        module, part, pair, scale: settings.scale(of: module.module, rank: rank), widens: widens,
+                        file: weights)
                 }
-                used += 2
-                let rank = settings.rank(of: module)
-                let (rows, columns) = projection.shape(in: config)
-                updates[layer][projection.rawValue] = LowRank(
-                    down: try PackedMatrix(a, rows: rank, columns: columns, precision: .f32, file: weights),
-                    up: try PackedMatrix(b, rows: rows, columns: rank, precision: .f32, file: weights),
-                    scale: settings.scale(of: module, rank: rank))
-                rankMax = max(rankMax, rank)
             }
+            updates.append(slots)
         }
-        if used != tensors.count {
-            let known = Set(
-                (0..<config.layers).flatMap { layer in
-                    Projection.allCases.flatMap { projection in
-                        ["A", "B"].map {
-                            "base_model.model.model.layers.\(layer).\(projection.module).lora_\($0).weight"
-                        }
-                    }
-                })
-            let strange = tensors.keys.sorted().first { !known.contains($0) } ?? ""
+        if let strange = tensors.keys.sorted().first(where: { !used.contains($0) }) {
             throw .unsupported(file: weights, feature: "tensor \(strange)")
         }
-        guard used > 0 else { throw .malformed(file: weights, reason: "holds no LoRA matrices for this model") }
-        self.updates = updates
-        self.rankMax = rankMax
+        guard !used.isEmpty else { throw .malformed(file: weights, reason: "holds no LoRA matrices for this model") }
+        self.init(updates: updates)
         withExtendedLifetime(folder) {}
+    }
+
+    private static func lowRank(
+        _ module: AdapterModule, _ part: AdapterModule.Part, _ pair: (down: RowReader, up: RowReader), scale: Double,
+        widens: Bool, file: String
+    ) throws(ModelFault) -> LowRank {
+        if module.experts == 1, !part.transposed, part.firstRow == 0, part.rows == module.rows {
+            return LowRank(
+                down: try AdapterFactor(pair.down, widens: widens, file: file),
+                up: try AdapterFactor(pair.up, widens: widens, file: file), scale: scale)
+        }
+        let (down, up) = module.factors(part, down: pair.down, up: pair.up)
+        return LowRank(
+            down: try AdapterFactor(try RowReader(down, file: file), widens: widens, file: file),
+            up: try AdapterFactor(try RowReader(up, file: file), widens: widens, file: file), scale: scale)
+    }
+
+    /// A module's two tensors; nil where the file has neither, or those of another module under the same names.
+    private static func pair(
+        _ module: AdapterModule, _ tensors: [String: TensorView], rank: Int, file: String
+    ) throws(ModelFault) -> (down: RowReader, up: RowReader)? {
+        let a = tensors[module.downName], b = tensors[module.upName]
+        guard a != nil || b != nil else { return nil }
+        guard let a, let b else {
+            throw .malformed(file: file, reason: "\(module.module) has only one of lora_A and lora_B")
+        }
+        if module.experts > 1, a.shape.last != module.columns || b.shape.first != module.rows { return nil }
+        return (
+            try RowReader(a, rows: module.experts * rank, columns: module.columns, file: file),
+            try RowReader(b, rows: module.rows, columns: module.experts * rank, file: file)
+        )
     }
 }
 
 /// adapter_config.json: the ranks and scales, and the refusals.
-private struct AdapterSettings {
+struct AdapterSettings {
     let rank: Int
     let alpha: Double
     let rootScaled: Bool
     let rankPattern: [(key: String, value: Int)]
     let alphaPattern: [(key: String, value: Double)]
 
-    init(_ json: JSONValue, file: String) throws(ModelFault) {
+    init(folder: any ModelFolder) throws(ModelFault) {
+        let file = "adapter_config.json"
+        guard let bytes = folder.bytes(of: file) else { throw .missing(file: file) }
+        let json = try parseJSON(bytes, file: file)
         let kind = json["peft_type"]?.text ?? "LORA"
         guard kind == "LORA" else { throw .unsupported(file: file, feature: "peft_type \(kind)") }
         for key in [
             "use_dora", "lora_bias", "modules_to_save", "fan_in_fan_out", "layer_replication", "use_qalora",
-            "trainable_token_indices", "target_parameters", "alora_invocation_tokens", "use_bdlora",
+            "trainable_token_indices", "alora_invocation_tokens", "use_bdlora",
         ] {
             guard let value = json[key], !value.isNull, value.flag != false, value.items?.isEmpty != true else {
                 continue
@@ -123,8 +145,9 @@ private struct AdapterSettings {
         alphaPattern = alphas
     }
 
-    /// PEFT takes keys as regular expressions; those that are plain module names mean themselves.
+    /// PEFT takes keys as regular expressions; those that are plain module names, or end in one after `.*\\.`, mean that.
     private static func plain(_ key: String, file: String) throws(ModelFault) -> String {
+        let key = key.hasPrefix(".*\\.") ? String(key.dropFirst(4)) : key
         guard !key.isEmpty,
             key.utf8.allSatisfy({ byte in
                 byte == 0x2e || byte == 0x5f || (0x30...0x39).contains(byte) || (0x61...0x7a).contains(byte | 0x20)
@@ -139,8 +162,8 @@ private struct AdapterSettings {
 
     func rank(of module: String) -> Int { rankPattern.first { Self.matches($0.key, module) }?.value ?? rank }
 
-    func scale(of module: String, rank: Int) -> Float {
+    func scale(of module: String, rank: Int) -> Double {
         let alpha = alphaPattern.first { Self.matches($0.key, module) }?.value ?? alpha
-        return Float(rootScaled ? alpha / Double(rank).squareRoot() : alpha / Double(rank))
+        return rootScaled ? alpha / Double(rank).squareRoot() : alpha / Double(rank)
     }
 }

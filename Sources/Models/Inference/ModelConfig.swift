@@ -1,7 +1,6 @@
-// config.json in the two layouts that exist: transformers 5 writes `rope_parameters` and `dtype`, transformers 4
-// `rope_theta`, `rope_scaling` and `torch_dtype`. A family differs from the next by the fields of this value, not by
-// code of
-// its own: the transformer reads the fields.
+// A model described: what the transformer computes, field by field. A family differs from the next by these values, not by
+// code of its own: config.json or GGUF metadata (ConfigDialects, ConfigReader, FamilyTraits) become this, and LoadedModel
+// and Transformer read nothing else.
 
 package import ModelFiles
 import Arithmetic
@@ -14,168 +13,156 @@ package enum ConfigLimit {
     static let widthMax = 1 << 18
     static let vocabularyMax = 1 << 21
     static let contextTokensMax = 1 << 22
-}
-
-/// Rotary frequencies. Source: transformers `modeling_rope_utils`.
-package enum RopeScaling: Hashable, Sendable {
-    case none
-    case linear(factor: Float)
-    case llama3(factor: Float, low: Float, high: Float, originalContext: Float)
+    static let expertsMax = 1024
+    /// Elements of one matrix: no shape within the limits above may need more than this.
+    static let elementsMax = 1 << 34
 }
 
 package struct ModelConfig: Hashable, Sendable {
     package let family: String
     package let hidden: Int
-    package let intermediate: Int
-    package let layers: Int
-    package let heads: Int
-    package let keyValueHeads: Int
-    package let headDimension: Int
     package let vocabulary: Int
     package let contextTokens: Int
     package let epsilon: Float
     package let tiedEmbeddings: Bool
-    package let ropeTheta: Double
-    package let ropeScaling: RopeScaling
-    /// Biases on q, k and v; on o; on the three of the MLP.
-    package let attentionBias: Bool
-    package let outputBias: Bool
-    package let mlpBias: Bool
-    /// RMS norm over each head of q and k before the rotation (Qwen3).
-    package let headNorms: Bool
-    /// A position sees at most this many, itself included (Mistral).
-    package let slidingWindow: Int?
     package let endTokens: [Int32]
+    /// Gemma multiplies embeddings by sqrt(hidden).
+    package let embeddingScale: Float?
+    /// logits = cap * tanh(logits / cap) (Gemma 2).
+    package let logitCap: Float?
+    /// Gemma stores norm weights less one in Hugging Face folders.
+    package let normOffset: Float
+    package let activation: Activation
+    package let attention: AttentionPlan
+    /// Rotation tables; a layer names its own.
+    package let ropes: [Rope]
+    package let plans: [LayerPlan]
+    package let naming: TensorNaming
 
+    package var layers: Int { plans.count }
+    package var heads: Int { attention.heads }
+    /// What the cache holds of a layer and position: so many keys of `headDimension` and values of `valueDimension`.
+    package var keyValueHeads: Int { attention.cachedHeads }
+    package var headDimension: Int { attention.cachedKey }
+    package var valueDimension: Int { attention.cachedValue }
+
+    /// Bytes of the cache that one position takes, in every layer.
+    package var cacheBytesPerPosition: Int {
+        4 * layers * keyValueHeads * (headDimension + (valueDimension + 15) / 16 * 16)
+    }
+}
+
+extension ModelConfig {
     package init(folder: any ModelFolder) throws(ModelFault) {
-        let file = "config.json"
-        guard let bytes = folder.bytes(of: file) else { throw .missing(file: file) }
-        let json = try parseJSON(bytes, file: file)
-        func count(_ key: String, max: Int, default fallback: Int? = nil) throws(ModelFault) -> Int {
-            guard let value = json[key], !value.isNull else {
-                if let fallback { return fallback }
-                throw .malformed(file: file, reason: "\"\(key)\" is missing")
-            }
-            guard let number = value.count, (1...max).contains(number) else {
-                throw .malformed(file: file, reason: "\"\(key)\" is not between 1 and \(max)")
-            }
-            return number
-        }
-        guard let family = json["model_type"]?.text else {
-            throw .malformed(file: file, reason: "\"model_type\" is missing")
-        }
-        guard ["llama", "mistral", "qwen2", "qwen3"].contains(family) else {
-            throw .unsupported(file: file, feature: "model_type \"\(family)\"")
-        }
-        self.family = family
-        let activation = json["hidden_act"]?.text ?? "silu"
-        guard activation == "silu" else { throw .unsupported(file: file, feature: "hidden_act \"\(activation)\"") }
-        for key in ["quantization_config", "layer_types_override"] where json[key].map({ !$0.isNull }) ?? false {
-            throw .unsupported(file: file, feature: "\"\(key)\"")
-        }
-        hidden = try count("hidden_size", max: ConfigLimit.widthMax)
-        intermediate = try count("intermediate_size", max: ConfigLimit.widthMax)
-        layers = try count("num_hidden_layers", max: ConfigLimit.layersMax)
-        heads = try count("num_attention_heads", max: ConfigLimit.headsMax)
-        keyValueHeads = try count("num_key_value_heads", max: ConfigLimit.headsMax, default: heads)
-        headDimension = try count("head_dim", max: ConfigLimit.headDimensionMax, default: Swift.max(1, hidden / heads))
-        vocabulary = try count("vocab_size", max: ConfigLimit.vocabularyMax)
-        contextTokens = try count("max_position_embeddings", max: ConfigLimit.contextTokensMax)
-        guard heads.isMultiple(of: keyValueHeads) else {
-            throw .malformed(file: file, reason: "\(heads) heads cannot share \(keyValueHeads) key/value heads evenly")
-        }
-        guard headDimension.isMultiple(of: 2) else {
-            throw .malformed(file: file, reason: "head_dim \(headDimension) is odd; rotation pairs its halves")
-        }
-        let epsilon = json["rms_norm_eps"]?.double ?? 1e-6
-        guard epsilon > 0, epsilon < 1 else {
-            throw .malformed(file: file, reason: "\"rms_norm_eps\" is not between 0 and 1")
-        }
-        self.epsilon = Float(epsilon)
-        tiedEmbeddings = json["tie_word_embeddings"]?.flag ?? false
-        let qwen2 = family == "qwen2"
-        attentionBias = qwen2 || (json["attention_bias"]?.flag ?? false)
-        outputBias = !qwen2 && (json["attention_bias"]?.flag ?? false)
-        mlpBias = json["mlp_bias"]?.flag ?? false
-        headNorms = family == "qwen3"
-        let windowed = family == "mistral" || json["use_sliding_window"]?.flag == true
-        if windowed, let window = json["sliding_window"], !window.isNull {
-            slidingWindow = try count("sliding_window", max: ConfigLimit.contextTokensMax)
-            guard family == "mistral" else {
-                throw .unsupported(file: file, feature: "use_sliding_window in \(family)")
-            }
-        } else {
-            slidingWindow = nil
-        }
-        let rope = json["rope_parameters"].flatMap { $0.isNull ? nil : $0 }
-        let scaling = rope ?? json["rope_scaling"].flatMap { $0.isNull ? nil : $0 }
-        let theta = rope?["rope_theta"]?.double ?? json["rope_theta"]?.double ?? 10000
-        guard theta >= 1, theta <= 1e12 else { throw .malformed(file: file, reason: "\"rope_theta\" is out of range") }
-        ropeTheta = theta
-        ropeScaling = try Self.scaling(scaling, file: file)
-        endTokens = try Self.endTokens(json: json, folder: folder, vocabulary: vocabulary)
+        self = try ModelSource(folder: folder, readsTensors: false).config()
     }
+}
 
-    private static func scaling(_ json: JSONValue?, file: String) throws(ModelFault) -> RopeScaling {
-        guard let json else { return .none }
-        func number(_ key: String) throws(ModelFault) -> Float {
-            guard let value = json[key]?.double, value > 0, value < 1e9 else {
-                throw .malformed(file: file, reason: "rope scaling needs \"\(key)\"")
-            }
-            return Float(value)
-        }
-        let kind = json["rope_type"]?.text ?? json["type"]?.text ?? "default"
-        if let partial = json["partial_rotary_factor"]?.double, partial != 1 {
-            throw .unsupported(file: file, feature: "partial_rotary_factor \(partial)")
-        }
+package enum Activation: Hashable, Sendable {
+    case silu
+    case geluTanh
+}
+
+/// Which vectors a layer norms beside its two inputs.
+package enum NormPlacement: Hashable, Sendable {
+    case before
+    /// Also what attention and the MLP answer, before it is added (Gemma 2 and 3, GLM-4).
+    case beforeAndAfter
+}
+
+/// softmax(cap(scale q k)) v, of every layer.
+package struct AttentionPlan: Hashable, Sendable {
+    package let kind: AttentionKind
+    package let heads: Int
+    package let scale: Float
+    /// score = cap * tanh(score / cap) (Gemma 2).
+    package let scoreCap: Float?
+    /// RMS norm over each head of q and k before the rotation (Qwen3, Gemma 3).
+    package let headNorms: Bool
+    /// Biases on what is made from the layer's input; on the output.
+    package let inputBias: Bool
+    package let outputBias: Bool
+    /// Rotated pairs are neighbours rather than halves apart (GLM, DeepSeek).
+    package let interleaved: Bool
+    package let norms: NormPlacement
+
+    var cachedHeads: Int {
         switch kind {
-        case "default": return .none
-        case "linear": return .linear(factor: try number("factor"))
-        case "llama3":
-            let low = try number("low_freq_factor"), high = try number("high_freq_factor")
-            guard high > low else {
-                throw .malformed(file: file, reason: "high_freq_factor must exceed low_freq_factor")
-            }
-            return .llama3(
-                factor: try number("factor"), low: low, high: high,
-                originalContext: try number("original_max_position_embeddings"))
-        default: throw .unsupported(file: file, feature: "rope_type \"\(kind)\"")
+        case .grouped(let keyValueHeads, _): keyValueHeads
+        case .latent: 1
         }
     }
 
-    /// generation_config.json has the last word on what ends an answer.
-    private static func endTokens(
-        json: JSONValue, folder: any ModelFolder, vocabulary: Int
-    ) throws(ModelFault) -> [Int32] {
-        var found: Set<Int32> = []
-        var sources = [json]
-        if let bytes = folder.bytes(of: "generation_config.json") {
-            sources.append(try parseJSON(bytes, file: "generation_config.json"))
+    var cachedKey: Int {
+        switch kind {
+        case .grouped(_, let dimension): dimension
+        case .latent(let plan): plan.paddedRank + plan.rotated
         }
-        for source in sources {
-            let value = source["eos_token_id"]
-            for item in value?.items ?? value.map({ [$0] }) ?? [] {
-                if let id = item.count, id < vocabulary { found.insert(Int32(id)) }
-            }
-        }
-        return found.sorted()
     }
 
-    /// Angle per position of each pair, as transformers computes it: single precision, in its order of operations.
-    package var inverseFrequencies: [Float] {
-        (0..<headDimension / 2).map { pair in
-            let exponent = Float(2 * pair) / Float(headDimension)
-            let plain = 1 / Float(DoubleMath.pow(ropeTheta, Double(exponent)))
-            switch ropeScaling {
-            case .none: return plain
-            case .linear(let factor): return plain / factor
-            case .llama3(let factor, let low, let high, let original):
-                let wavelength = 2 * Float.pi / plain
-                if wavelength > original / low { return plain / factor }
-                if wavelength < original / high { return plain }
-                let smooth = (original / wavelength - low) / (high - low)
-                return (1 - smooth) * plain / factor + smooth * plain
-            }
+    var cachedValue: Int {
+        switch kind {
+        case .grouped(_, let dimension): dimension
+        case .latent(let plan): plan.paddedRank
         }
+    }
+}
+
+package enum AttentionKind: Hashable, Sendable {
+    /// Heads share `keyValueHeads` keys and values evenly.
+    case grouped(keyValueHeads: Int, dimension: Int)
+    case latent(LatentPlan)
+}
+
+/// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): all heads read one latent vector a position. Keys and
+/// values are never made: W_UK is applied to the query and W_UV to what attention answers, so that the cache holds only
+/// the latent and the rotated key.
+package struct LatentPlan: Hashable, Sendable {
+    /// Rank of the query's own bottleneck; nil where there is none.
+    package let queryRank: Int?
+    /// Width of the latent.
+    package let rank: Int
+    /// Channels of a head's key that do not and do turn with position.
+    package let plain: Int
+    package let rotated: Int
+    /// Channels of a head's value.
+    package let value: Int
+
+    var paddedRank: Int { (rank + 15) / 16 * 16 }
+}
+
+package struct LayerPlan: Hashable, Sendable {
+    /// Index into `ModelConfig.ropes`.
+    package let rope: Int
+    /// A position sees at most this many, itself included.
+    package let window: Int?
+    package let feedForward: FeedForwardPlan
+}
+
+package enum FeedForwardPlan: Hashable, Sendable {
+    case dense(width: Int, bias: Bool)
+    case experts(ExpertPlan)
+}
+
+/// Routed and shared experts (DeepSeekMoE).
+package struct ExpertPlan: Hashable, Sendable {
+    package let count: Int
+    /// Experts that a token uses.
+    package let used: Int
+    package let width: Int
+    /// Width of the expert that every token uses; 0 without one.
+    package let sharedWidth: Int
+    package let scoring: Scoring
+    /// A token's experts come from the best `groupsUsed` of `groups` equal parts.
+    package let groups: Int
+    package let groupsUsed: Int
+    package let normalizes: Bool
+    package let scale: Float
+
+    package enum Scoring: Hashable, Sendable {
+        /// Softmax; a group is as good as its best expert (V2).
+        case softmax
+        /// Sigmoid, chosen by score plus a correction; a group is as good as its best two (V3).
+        case correctedSigmoid
     }
 }

@@ -1,4 +1,6 @@
-// A weight matrix in the kernels' tiles: f32, or int8 in blocks of 32 columns with a half-precision scale.
+// A weight matrix in the kernels' tiles: f32, bf16, or int8 or int4 in blocks of 32 columns with a half-precision
+// scale.
+// GGUF's Q8_0 and Q4_0 are those very blocks: they are moved, not computed anew.
 
 import ModelFiles
 package import Arithmetic
@@ -10,32 +12,46 @@ package final class PackedMatrix: @unchecked Sendable {
     package let columns: Int
     package let precision: Precision
     let bias: UnsafeMutablePointer<Float>?
-    private let storage: UnsafeMutableRawBufferPointer
+    private let storage: UnsafeMutableRawPointer
     private let scales: UnsafeMutablePointer<UInt16>?
 
     var tiles: Int { (rows + 15) / 16 }
     var blocks: Int { (columns + 31) / 32 }
-    package var byteCount: Int { storage.count + (scales == nil ? 0 : tiles * blocks * 32) }
+    package var byteCount: Int {
+        Self.byteCount(precision, tiles: tiles, columns: columns) + (scales == nil ? 0 : tiles * blocks * 32)
+    }
+
+    private static func byteCount(_ precision: Precision, tiles: Int, columns: Int) -> Int {
+        switch precision {
+        case .f32: tiles * 16 * columns * 4
+        case .bf16: tiles * 16 * columns * 2
+        case .int8: tiles * ((columns + 31) / 32) * 512
+        case .int4: tiles * ((columns + 31) / 32) * 256
+        }
+    }
 
     init(
-        _ view: TensorView, rows: Int, columns: Int, precision: Precision, bias: [Float]? = nil, file: String
+        _ reader: RowReader, precision: Precision, bias: [Float]?, file: String
     ) throws(ModelFault) {
-        let reader = try RowReader(view, rows: rows, columns: columns, file: file)
-        self.rows = rows
-        self.columns = columns
+        rows = reader.rows
+        columns = reader.columns
         self.precision = precision
-        let tiles = (rows + 15) / 16, blocks = (columns + 31) / 32
-        switch precision {
-        case .f32:
-            storage = .allocate(byteCount: tiles * 16 * columns * 4, alignment: 64)
-            storage.initializeMemory(as: UInt8.self, repeating: 0)
+        let tiles = (reader.rows + 15) / 16, count = Self.byteCount(precision, tiles: tiles, columns: reader.columns)
+        storage = .allocate(byteCount: max(1, count), alignment: 64)
+        // What stands for zero: rows behind the last answer nothing.
+        let zero: UInt8 =
+            switch precision {
+            case .f32, .bf16: 0
+            case .int8: 0x80
+            case .int4: 0x88
+            }
+        storage.initializeMemory(as: UInt8.self, repeating: zero, count: count)
+        if precision.isQuantized {
+            let scaleCount = tiles * ((reader.columns + 31) / 32) * 16
+            let memory = UnsafeMutableRawPointer.allocate(byteCount: max(1, scaleCount * 2), alignment: 64)
+            scales = memory.initializeMemory(as: UInt16.self, repeating: 0, count: scaleCount)
+        } else {
             scales = nil
-        case .int8:
-            storage = .allocate(byteCount: tiles * blocks * 512, alignment: 64)
-            storage.initializeMemory(as: UInt8.self, repeating: 128)
-            let count = tiles * blocks * 16
-            scales = .allocate(capacity: count)
-            scales?.initialize(repeating: 0, count: count)
         }
         if let bias {
             let padded = UnsafeMutablePointer<Float>.allocate(capacity: tiles * 16)
@@ -48,14 +64,12 @@ package final class PackedMatrix: @unchecked Sendable {
         let row = UnsafeMutablePointer<Float>.allocate(capacity: columns)
         defer { row.deallocate() }
         for index in 0..<rows {
+            if try packStored(reader, row: index) { continue }
             reader.read(row: index, into: row)
-            guard kernel_all_finite(row, columns) == 1 else { throw .notFinite(tensor: view.name) }
-            switch precision {
-            case .f32: kernel_pack_f32(row, index, columns, floats)
-            case .int8:
-                guard kernel_pack_i8(row, index, columns, bytes, scales) == 1 else {
-                    throw .unsupported(file: file, feature: "int8 of tensor \(view.name): row \(index) is too large")
-                }
+            guard kernel_all_finite(row, columns) == 1 else { throw .notFinite(tensor: reader.name) }
+            guard pack(row, at: index) else {
+                throw .unsupported(
+                    file: file, feature: "\(precision.rawValue) of tensor \(reader.name): row \(index) is too large")
             }
         }
     }
@@ -66,8 +80,29 @@ package final class PackedMatrix: @unchecked Sendable {
         bias?.deallocate()
     }
 
-    private var bytes: UnsafeMutablePointer<UInt8>? { storage.baseAddress?.assumingMemoryBound(to: UInt8.self) }
-    private var floats: UnsafeMutablePointer<Float>? { storage.baseAddress?.assumingMemoryBound(to: Float.self) }
+    private var bytes: UnsafeMutablePointer<UInt8> { storage.assumingMemoryBound(to: UInt8.self) }
+
+    private func pack(_ row: UnsafePointer<Float>, at index: Int) -> Bool {
+        switch precision {
+        case .f32: kernel_pack_f32(row, index, columns, storage.assumingMemoryBound(to: Float.self))
+        case .bf16: kernel_pack_bf16(row, index, columns, storage.assumingMemoryBound(to: UInt16.self))
+        case .int8: return kernel_pack_i8(row, index, columns, bytes, scales) == 1
+        case .int4: return kernel_pack_i4(row, index, columns, bytes, scales) == 1
+        }
+        return true
+    }
+
+    /// Moves a row of blocks that are already what is wanted; answers false where they are not.
+    private func packStored(_ reader: RowReader, row index: Int) throws(ModelFault) -> Bool {
+        let isFinite: Int32
+        switch (precision, reader.type) {
+        case (.int8, .q8_0): isFinite = kernel_pack_q8_0(reader.stored(row: index), index, blocks, bytes, scales)
+        case (.int4, .q4_0): isFinite = kernel_pack_q4_0(reader.stored(row: index), index, blocks, bytes, scales)
+        default: return false
+        }
+        guard isFinite == 1 else { throw .notFinite(tensor: reader.name) }
+        return true
+    }
 
     /// Tiles [from, to) of the product with every row of `input`.
     func multiply(
@@ -75,12 +110,16 @@ package final class PackedMatrix: @unchecked Sendable {
         tokens: Int
     ) {
         switch precision {
-        case .f32:
-            kernel_matmul_f32(
-                isa, floats, from, to, columns, input.values, input.stride, tokens, output, stride)
+        case .f32, .bf16:
+            var product = kernel_product(
+                tiles: storage, tile_begin: from, tile_end: to, columns: columns, x: input.values,
+                x_stride: input.stride, tokens: tokens, scales: nil, y: output, y_stride: stride,
+                kind: Int32(precision == .f32 ? KERNEL_F32 : KERNEL_BF16), add: 0)
+            kernel_products(isa, &product, 1)
         case .int8:
-            kernel_matmul_i8(
-                isa, bytes, scales, from, to, blocks, input.quants, input.scales, input.sums, tokens, output, stride)
+            kernel_matmul_i8(isa, bytes, scales, from, to, blocks, input.quants, tokens, output, stride)
+        case .int4:
+            kernel_matmul_i4(isa, bytes, scales, from, to, blocks, input.quants, tokens, output, stride)
         }
         if let bias {
             for token in 0..<tokens {
@@ -88,22 +127,26 @@ package final class PackedMatrix: @unchecked Sendable {
             }
         }
     }
-
-    /// output += scale * (matrix times input): the second half of a LoRA update. f32 only.
-    func multiplyAdd(
-        isa: Int32, from: Int, to: Int, input: UnsafePointer<Float>, inputStride: Int, scale: Float,
-        output: UnsafeMutablePointer<Float>, stride: Int, tokens: Int
-    ) {
-        kernel_matmul_add_f32(
-            isa, floats, from, to, columns, input, inputStride, tokens, scale, output, stride)
-    }
 }
 
-/// One input of a product: its rows as floats, and as int8 blocks where the weights are int8.
+/// One input of a product: its rows as floats, and as int8 blocks where the weights are int8 or int4.
 struct Activations {
     let values: UnsafeMutablePointer<Float>
     let stride: Int
-    let quants: UnsafeMutablePointer<Int8>
-    let scales: UnsafeMutablePointer<Float>
-    let sums: UnsafeMutablePointer<Int32>
+    /// In groups of 16 rows: kernels.h.
+    let quants: UnsafeMutableRawPointer
+
+    static let groupRows = 16
+
+    /// Bytes of the int8 blocks of `rows` rows.
+    static func quantBytes(rows: Int, columns: Int) -> Int {
+        (rows + groupRows - 1) / groupRows * ((columns + 31) / 32) * Int(KERNEL_ACTIVATION_BLOCK_BYTES)
+    }
+
+    /// The same from a row on. Its int8 blocks follow only where that is a multiple of `groupRows`.
+    func from(_ row: Int) -> Self {
+        Self(
+            values: values + row * stride, stride: stride,
+            quants: quants + Self.quantBytes(rows: row / Self.groupRows * Self.groupRows, columns: stride))
+    }
 }

@@ -1,74 +1,160 @@
-// The key/value cache: pages of 16 positions, each with the keys and values of every layer and key/value head.
+// The memory of the key/value cache: pages of 16 positions that are counted, never copied and never more than the budget
+// allows. A page belongs to as many sequences as hold it; the prefix tree may keep one that nobody holds.
 //
-//     page: [layer][kv head] { keys [head_dim][16]   values [16][head_dim rounded up to 16] }
-//
-// Keys lie so that a lane is a position, values so that a lane is a channel: Protocol/numerics.md. A sequence is given
-// all the
-// pages that it can need when it is admitted, so a running one never waits for memory and the limit is never exceeded.
+//     free ──take──▶ held (1) ⇄ held (n) ──last release──▶ free, or idle where the tree keeps it
+//                        ▲                                             │      │
+//                        └──────────────────retain─────────────────────┘      └─evict──▶ free
 
 final class PagePool {
     static let positionsPerPage = 16
 
-    let floatsPerHead: Int
-    let keyFloats: Int
-    let pageFloats: Int
+    let layout: PageLayout
     let pagesMax: Int
-    private var free: [UnsafeMutablePointer<Float>] = []
-    private var made = 0
+    private var memory: [UnsafeMutableRawPointer] = []
+    /// Sequences that hold a page, by its number.
+    private var holders: [Int32] = []
+    private var kept: [Bool] = []
+    private var free: [PageNumber] = []
+    /// Pages that some sequence holds.
+    private(set) var pagesHeld = 0
+    /// Pages that only the prefix tree keeps.
+    private(set) var pagesIdle = 0
 
-    var pagesInUse: Int { made - free.count }
-    var pageBytes: Int { pageFloats * 4 }
+    var pageBytes: Int { layout.pageBytes }
+    var keyFloats: Int { layout.keyFloats }
+    var floatsPerHead: Int { layout.floatsPerHead }
+    var pageFloats: Int { layout.pageFloats }
+    /// Pages that are neither held nor kept, those not yet made included.
+    var pagesFree: Int { pagesMax - pagesHeld - pagesIdle }
 
     init(config: ModelConfig, bytesMax: Int) {
-        keyFloats = config.headDimension * 16
-        floatsPerHead = keyFloats + (config.headDimension + 15) / 16 * 16 * 16
-        pageFloats = config.layers * config.keyValueHeads * floatsPerHead
-        pagesMax = bytesMax / (pageFloats * 4)
+        layout = PageLayout(config: config)
+        pagesMax = max(0, bytesMax) / max(1, layout.pageBytes)
     }
 
     deinit {
-        for page in free { page.deallocate() }
+        for page in memory { page.deallocate() }
     }
 
     static func pages(positions: Int) -> Int { (positions + positionsPerPage - 1) / positionsPerPage }
 
-    func canTake(_ count: Int) -> Bool { pagesInUse + count <= pagesMax }
+    // MARK: Pages
+
+    /// A page held once; nil where the budget allows no more.
+    func take() -> PageNumber? {
+        let page: PageNumber
+        if let last = free.popLast() {
+            page = last
+        } else {
+            guard memory.count < pagesMax, let number = Int32(exactly: memory.count) else { return nil }
+            let bytes = UnsafeMutableRawPointer.allocate(byteCount: pageBytes, alignment: 64)
+            bytes.initializeMemory(as: UInt8.self, repeating: 0, count: pageBytes)
+            memory.append(bytes)
+            holders.append(0)
+            kept.append(false)
+            page = PageNumber(value: number)
+        }
+        holders[page.index] = 1
+        pagesHeld += 1
+        return page
+    }
+
+    func retain(_ page: PageNumber) {
+        if holders[page.index] == 0 {
+            pagesHeld += 1
+            pagesIdle -= 1
+        }
+        holders[page.index] += 1
+    }
+
+    /// Answers true where nobody holds the page any more.
+    func release(_ page: PageNumber) -> Bool {
+        precondition(holders[page.index] > 0, "a page was given back twice")
+        holders[page.index] -= 1
+        guard holders[page.index] == 0 else { return false }
+        pagesHeld -= 1
+        if kept[page.index] { pagesIdle += 1 } else { free.append(page) }
+        return true
+    }
+
+    func holders(of page: PageNumber) -> Int { Int(holders[page.index]) }
+
+    /// The tree keeps a page that somebody holds.
+    func keep(_ page: PageNumber) { kept[page.index] = true }
+
+    /// The tree keeps it no more.
+    func drop(_ page: PageNumber) {
+        kept[page.index] = false
+        guard holders[page.index] == 0 else { return }
+        pagesIdle -= 1
+        free.append(page)
+    }
+
+    func bytes(of page: PageNumber) -> UnsafeMutableRawPointer { memory[page.index] }
+
+    // MARK: Tables
 
     /// `count` pages as the table that the attention kernel reads; nil where the limit would be exceeded.
     func take(_ count: Int) -> PageTable? {
-        guard canTake(count) else { return nil }
-        let table = PageTable(count: count)
-        for index in 0..<count {
-            if let page = free.popLast() {
-                table.pages[index] = UnsafePointer(page)
-            } else {
-                let memory = UnsafeMutableRawPointer.allocate(byteCount: pageBytes, alignment: 64)
-                let page = memory.initializeMemory(as: Float.self, repeating: 0, count: pageFloats)
-                made += 1
-                table.pages[index] = UnsafePointer(page)
-            }
-        }
+        guard count <= pagesFree else { return nil }
+        let table = PageTable(capacity: count)
+        while table.count < count, let page = take() { table.append(page, bytes(of: page)) }
         return table
     }
 
     func give(_ table: PageTable) {
-        for index in 0..<table.count {
-            if let page = table.pages[index] { free.append(UnsafeMutablePointer(mutating: page)) }
-            table.pages[index] = nil
-        }
+        while let page = table.removeLast() { _ = release(page) }
     }
 }
 
-/// One sequence's pages in order of position. Its owner gives them back to the pool.
-final class PageTable {
-    let count: Int
-    let pages: UnsafeMutablePointer<UnsafePointer<Float>?>
+struct PageNumber: Hashable, Sendable {
+    let value: Int32
+    var index: Int { Int(value) }
+}
 
-    init(count: Int) {
-        self.count = count
-        pages = .allocate(capacity: max(count, 1))
-        pages.initialize(repeating: nil, count: max(count, 1))
+/// One sequence's pages in order of position. Its owner gives them back.
+final class PageTable {
+    let capacity: Int
+    private(set) var count = 0
+    /// What the attention kernel reads; nil from `count` on.
+    let pages: UnsafeMutablePointer<UnsafePointer<Float>?>
+    private let numbers: UnsafeMutablePointer<PageNumber>
+
+    init(capacity: Int) {
+        self.capacity = max(capacity, 1)
+        pages = .allocate(capacity: self.capacity)
+        pages.initialize(repeating: nil, count: self.capacity)
+        numbers = .allocate(capacity: self.capacity)
+        numbers.initialize(repeating: PageNumber(value: -1), count: self.capacity)
     }
 
-    deinit { pages.deallocate() }
+    deinit {
+        pages.deallocate()
+        numbers.deallocate()
+    }
+
+    subscript(index: Int) -> PageNumber {
+        precondition(index >= 0 && index < count)
+        return numbers[index]
+    }
+
+    func append(_ page: PageNumber, _ bytes: UnsafeMutableRawPointer) {
+        precondition(count < capacity)
+        numbers[count] = page
+        pages[count] = UnsafePointer(bytes.assumingMemoryBound(to: Float.self))
+        count += 1
+    }
+
+    func replace(_ index: Int, by page: PageNumber, _ bytes: UnsafeMutableRawPointer) {
+        precondition(index >= 0 && index < count)
+        numbers[index] = page
+        pages[index] = UnsafePointer(bytes.assumingMemoryBound(to: Float.self))
+    }
+
+    func removeLast() -> PageNumber? {
+        guard count > 0 else { return nil }
+        count -= 1
+        pages[count] = nil
+        return numbers[count]
+    }
 }

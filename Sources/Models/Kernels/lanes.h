@@ -1,17 +1,24 @@
-// Sixteen lanes, whatever the registers are wide, and the table of kernels that each instruction set fills.
+// Sixteen lanes, whatever the registers are wide, and the names of the kernels that each instruction set fills.
 #ifndef OPENLEDGER_LANES_H
 #define OPENLEDGER_LANES_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels.h"
 
 // The helpers that take vectors are always inlined within one translation unit; no vector crosses a call.
 #pragma clang diagnostic ignored "-Wpsabi"
 
 typedef float lanes __attribute__((ext_vector_type(16)));
 typedef float lanes_unaligned __attribute__((ext_vector_type(16), aligned(4)));
+typedef float lanes8 __attribute__((ext_vector_type(8)));
+typedef float lanes4 __attribute__((ext_vector_type(4)));
 typedef int32_t words __attribute__((ext_vector_type(16)));
 typedef int8_t bytes __attribute__((ext_vector_type(16)));
+typedef int8_t bytes_unaligned __attribute__((ext_vector_type(16), aligned(1)));
+typedef uint16_t halfwords __attribute__((ext_vector_type(16)));
+typedef uint16_t halfwords_unaligned __attribute__((ext_vector_type(16), aligned(2)));
+
+/// Where the parts of one block of sixteen tokens' activations lie: kernels.h.
+enum { GROUP_TOKENS = 16, GROUP_SCALES = 512, GROUP_STARTS_I8 = 576, GROUP_STARTS_I4 = 640 };
 
 /// IEEE half to float, exact; the reference for the instruction sets that have an instruction for it.
 static inline __attribute__((always_inline)) float half_to_float(uint16_t h) {
@@ -30,18 +37,17 @@ static inline __attribute__((always_inline)) float half_to_float(uint16_t h) {
 }
 
 #define KERNELS_OF(suffix)                                                                                             \
-    void matmul_f32_##suffix(const float *, size_t, size_t, size_t, const float *, size_t, size_t, float *, size_t);   \
-    void matmul_add_f32_##suffix(const float *, size_t, size_t, size_t, const float *, size_t, size_t, float, float *, \
-                                 size_t);                                                                              \
-    void quantize_##suffix(const float *, size_t, size_t, size_t, int8_t *, float *, int32_t *);                       \
-    void matmul_i8_##suffix(const uint8_t *, const uint16_t *, size_t, size_t, size_t, const int8_t *, const float *,  \
-                            const int32_t *, size_t, float *, size_t);                                                 \
+    void products_##suffix(const kernel_product *, size_t);                                                            \
+    void quantize_##suffix(const float *, size_t, size_t, size_t, size_t, void *);                                     \
+    void matmul_i8_##suffix(const uint8_t *, const uint16_t *, size_t, size_t, size_t, const void *, size_t, float *,  \
+                            size_t);                                                                                   \
+    void matmul_i4_##suffix(const uint8_t *, const uint16_t *, size_t, size_t, size_t, const void *, size_t, float *,  \
+                            size_t);                                                                                   \
     void rmsnorm_##suffix(const float *, size_t, const float *, float, float *);                                       \
     void silu_multiply_##suffix(float *, const float *, size_t);                                                       \
     void add_##suffix(float *, const float *, size_t);                                                                 \
     float exp_sum_##suffix(const float *, size_t, float, float *);                                                     \
-    void attention_##suffix(const float *, size_t, size_t, size_t, size_t, const float *const *, size_t, size_t,       \
-                            size_t, size_t, float, float, float *, float *, size_t);                                   \
+    void attend_##suffix(const kernel_attention_job *);                                                                \
     void rotate_##suffix(float *, size_t, size_t, size_t, int32_t, const float *, const float *);                      \
     void gelu_tanh_multiply_##suffix(float *, const float *, size_t);                                                  \
     void gelu_erf_##suffix(float *, size_t);                                                                           \

@@ -1,0 +1,71 @@
+// See factor.h. Sixteen rows are read side by side and written as one stream.
+#include "factor.h"
+
+#define TILE(NAME, TYPE)                                                                                     \
+    static uint32_t NAME(const char *source, size_t rows, size_t columns, TYPE exponent, TYPE *out) {        \
+        uint32_t bad = 0;                                                                                    \
+        size_t lanes = rows < 16 ? rows : 16;                                                                \
+        for (size_t c = 0; c < columns; c += 16) {                                                           \
+            size_t n = columns - c < 16 ? columns - c : 16;                                                  \
+            for (size_t lane = 0; lane < lanes; lane++) {                                                    \
+                TYPE row[16];                                                                                \
+                __builtin_memcpy(row, source + (lane * columns + c) * sizeof(TYPE), n * sizeof(TYPE));       \
+                for (size_t i = 0; i < n; i++) {                                                             \
+                    bad |= (row[i] & exponent) == exponent;                                                  \
+                    out[(c + i) * 16 + lane] = row[i];                                                       \
+                }                                                                                            \
+            }                                                                                                \
+            for (size_t lane = lanes; lane < 16; lane++)                                                     \
+                for (size_t i = 0; i < n; i++) out[(c + i) * 16 + lane] = 0;                                 \
+        }                                                                                                    \
+        return bad;                                                                                          \
+    }
+
+TILE(tile_16, uint16_t)
+TILE(tile_32, uint32_t)
+
+int32_t kernel_tile_16(const void *source, size_t rows, size_t columns, uint16_t exponent, void *tiles) {
+    uint32_t bad = 0;
+    for (size_t row = 0; row < rows; row += 16)
+        bad |= tile_16((const char *)source + row * columns * 2, rows - row, columns, exponent,
+                       (uint16_t *)tiles + row * columns);
+    return !bad;
+}
+
+int32_t kernel_tile_32(const void *source, size_t rows, size_t columns, void *tiles) {
+    uint32_t bad = 0;
+    for (size_t row = 0; row < rows; row += 16)
+        bad |= tile_32((const char *)source + row * columns * 4, rows - row, columns, 0x7f800000,
+                       (uint32_t *)tiles + row * columns);
+    return !bad;
+}
+
+static uint16_t to_bf16(uint32_t bits) {
+    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16) | 0x40;  // not a number stays one
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+static uint16_t to_f16(uint32_t bits) {
+    uint16_t sign = (uint16_t)(bits >> 16) & 0x8000;
+    uint32_t magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return sign | 0x7e00;
+    if (magnitude >= 0x477ff000) return sign | 0x7c00;  // 65520 and above
+    if (magnitude < 0x38800000) {                       // below the least normal half: count units of 2^-24
+        float value;
+        __builtin_memcpy(&value, &magnitude, 4);
+        float units = value * 0x1p24f + 12582912.0f;
+        uint32_t count;
+        __builtin_memcpy(&count, &units, 4);
+        return sign | (uint16_t)(count & 0x7ff);
+    }
+    magnitude += 0xfff + ((magnitude >> 13) & 1);
+    return sign | (uint16_t)((magnitude - 0x38000000) >> 13);
+}
+
+void kernel_to_16(const float *x, size_t count, uint16_t exponent, uint16_t *out) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        __builtin_memcpy(&bits, x + i, 4);
+        out[i] = exponent == 0x7f80 ? to_bf16(bits) : to_f16(bits);
+    }
+}
