@@ -1,5 +1,6 @@
 // The engine as its callers see it: limits, cancellation, stop strings, sampling.
 
+@testable import Decoding
 import Arithmetic
 import Primitives
 import Testing

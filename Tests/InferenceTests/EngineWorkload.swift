@@ -2,7 +2,6 @@
 
 import Arithmetic
 import Decoding
-
 @testable import Inference
 
 /// Everything that a caller can see of an answer.

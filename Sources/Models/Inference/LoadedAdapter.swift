@@ -3,6 +3,7 @@
 
 package import Arithmetic
 package import ModelFiles
+package import Arithmetic
 import Primitives
 
 package enum AdapterLimit {

@@ -54,6 +54,9 @@ INLINE void FN(panels)(const kernel_product *p, int kind) {
     }
 }
 
+// Bytes of weights that are asked for ahead of their use.
+enum { UNIT_AHEAD = 4096 };
+
 /// One tile for one token.
 typedef struct {
     const kernel_product *product;
@@ -72,6 +75,8 @@ INLINE void FN(run_units)(const FN(unit) *units, int kind, int units_n) {
         for (int u = 0; u < units_n; u++) {
             const void *tile = units[u].tile;
             const float *x = units[u].x + k;
+            for (size_t line = 0; line < (kind == KERNEL_F32 ? 256 : 128); line += 64)
+                __builtin_prefetch((const char *)tile + k * (kind == KERNEL_F32 ? 64 : 32) + line + UNIT_AHEAD);
 #pragma clang loop unroll(full)
             for (int j = 0; j < 4; j++)
                 acc[u] = FN(fused)(FN(weights)(tile, (k + j) * 16, kind), FN(splat)(x[j]), acc[u]);
