@@ -1,6 +1,5 @@
 // The engine as its callers see it: limits, cancellation, stop strings, sampling.
 
-@testable import Decoding
 import Arithmetic
 import Primitives
 import Testing

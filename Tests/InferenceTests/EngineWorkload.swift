@@ -2,6 +2,7 @@
 
 import Arithmetic
 import Decoding
+
 @testable import Inference
 
 /// Everything that a caller can see of an answer.

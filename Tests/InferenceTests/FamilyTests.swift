@@ -124,7 +124,8 @@ extension URL {
         let model = try LoadedModel(folder: MemoryFolder(files), precision: .f32)
         var noise = Noise(4)
         let prompt = (0..<2100).map { _ in Int32((noise.next() + 1) * 255) }
-        let a = logits(of: prompt, model: model, chunk: 256), b = logits(of: prompt, model: model, chunk: 1000, width: 3)
+        let a = logits(of: prompt, model: model, chunk: 256),
+            b = logits(of: prompt, model: model, chunk: 1000, width: 3)
         #expect(bits(a) == bits(b) && a.allSatisfy { $0.allSatisfy(\.isFinite) })
     }
 }

@@ -1,13 +1,13 @@
 // Several adapters for one request, against what PEFT itself computes (Tests/Fixtures/fusion/make.py), and merging into
 // the base.
 
-@testable import ModelFiles
 import Arithmetic
 import Decoding
 import Foundation
 import Testing
 
 @testable import Inference
+@testable import ModelFiles
 
 @Suite struct FusionTests {
     private static let url = repository.appending(path: "Tests/Fixtures/fusion")

@@ -1,6 +1,5 @@
 // Files that lie, are cut short or are of another kind: refused with what is wrong, never a trap.
 
-@testable import ModelFiles
 import Arithmetic
 import Foundation
 import Primitives

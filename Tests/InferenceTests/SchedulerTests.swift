@@ -159,7 +159,9 @@ import Testing
         #expect(!engine.cancel(late))
         var ended: [SequenceID: FinishReason] = [:]
         while !engine.isIdle {
-            for output in engine.step(now: .start + .seconds(4)) { ended[output.id] = output.finish ?? ended[output.id] }
+            for output in engine.step(now: .start + .seconds(4)) {
+                ended[output.id] = output.finish ?? ended[output.id]
+            }
         }
         #expect(ended[patient] == .length && engine.statistics.expired == 1)
     }

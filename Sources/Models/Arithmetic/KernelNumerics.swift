@@ -36,7 +36,9 @@ package struct InstructionSet: Hashable, Sendable {
     }
 
     /// Those that this processor runs, slowest first.
-    package static var available: [Self] { [scalar, avx2, avx512, neon, neonDot].filter { kernel_available($0.code) == 1 } }
+    package static var available: [Self] {
+        [scalar, avx2, avx512, neon, neonDot].filter { kernel_available($0.code) == 1 }
+    }
     package static var best: Self { available.last ?? scalar }
 }
 

@@ -1,8 +1,8 @@
 // LoRA's two matrices in the kernels' tiles. They stay in the type that their file stores, 16 bits for most: a kernel
 // widens them exactly, so that type changes no bit of what is computed.
 
-import ModelFiles
 import Kernels
+import ModelFiles
 
 /// How a factor's elements are stored; the numbers are the kernels'.
 enum FactorKind: Int32, Sendable {

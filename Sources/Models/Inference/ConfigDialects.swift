@@ -66,7 +66,8 @@ enum ConfigDialect {
 
     /// `architecture.` keys and ours.
     private static let keys: KeyValuePairs = [
-        "embedding_length": "hidden_size", "block_count": "num_hidden_layers", "context_length": "max_position_embeddings",
+        "embedding_length": "hidden_size", "block_count": "num_hidden_layers",
+        "context_length": "max_position_embeddings",
         "feed_forward_length": "intermediate_size", "attention.head_count": "num_attention_heads",
         "attention.head_count_kv": "num_key_value_heads", "attention.key_length": "head_dim",
         "attention.layer_norm_rms_epsilon": "rms_norm_eps", "rope.freq_base": "rope_theta",
@@ -98,7 +99,8 @@ enum ConfigDialect {
         var members: [String: JSONValue] = [
             "model_type": .string(family),
             "tie_word_embeddings": .bool(file.tensors["output.weight"] == nil),
-            "attention_bias": .bool(file.tensors["blk.0.attn_q.bias"] != nil || file.tensors["blk.0.attn_qkv.bias"] != nil),
+            "attention_bias": .bool(
+                file.tensors["blk.0.attn_q.bias"] != nil || file.tensors["blk.0.attn_qkv.bias"] != nil),
         ]
         for (theirs, ours) in keys {
             if let value = file.metadata["\(architecture).\(theirs)"].flatMap(json) { members[ours] = value }

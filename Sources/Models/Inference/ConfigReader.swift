@@ -62,7 +62,9 @@ struct ConfigReader {
 
     private func flag(_ key: String) throws(ModelFault) -> Bool {
         guard let value = value(key) else { return false }
-        guard let flag = value.flag else { throw .malformed(file: file, reason: "\"\(key)\" is neither true nor false") }
+        guard let flag = value.flag else {
+            throw .malformed(file: file, reason: "\"\(key)\" is neither true nor false")
+        }
         return flag
     }
 

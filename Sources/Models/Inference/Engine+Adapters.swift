@@ -45,7 +45,12 @@ extension Engine {
             return failed(load, reason: "it was loaded for another model")
         }
         for id in adapters.loaded(load.serial, adapter) {
-            failures.append((id, .adapterFailed("it takes \(adapter.weightBytes) bytes; this peer gives adapters \(limits.adapterBytesMax)")))
+            failures.append(
+                (
+                    id,
+                    .adapterFailed(
+                        "it takes \(adapter.weightBytes) bytes; this peer gives adapters \(limits.adapterBytesMax)")
+                ))
         }
     }
 

@@ -198,7 +198,8 @@ package final class Engine {
 
     /// Nothing can be computed before an adapter is handed in or fails.
     package var isWaitingForAdapters: Bool {
-        live.isEmpty && failures.isEmpty && !queued.isEmpty && adapters.loading > 0 && !queued.values.contains(where: isReady)
+        live.isEmpty && failures.isEmpty && !queued.isEmpty && adapters.loading > 0
+            && !queued.values.contains(where: isReady)
     }
 
     func isReady(_ sequence: LiveSequence) -> Bool { sequence.adapter?.isReady(for: sequence.id) ?? true }

@@ -68,7 +68,9 @@ struct FamilyTraits {
 
     private static let glm = Self(
         interleaved: true, outputBias: false,
-        defaults: ["partial_rotary_factor": .double(0.5), "head_dim": .integer(128), "rms_norm_eps": .double(1.5625e-7)]
+        defaults: [
+            "partial_rotary_factor": .double(0.5), "head_dim": .integer(128), "rms_norm_eps": .double(1.5625e-7),
+        ]
     )
 
     private static let glm4: Self = {

@@ -34,7 +34,8 @@ package struct FusedAdapter: Sendable {
         guard members.allSatisfy({ $0.update.rank == first.rank }) else {
             throw .unsupported(
                 file: fusion.name,
-                feature: "fusing adapters of ranks \(members.map { "\($0.update.rank)" }.joined(separator: ", ")) other "
+                feature:
+                    "fusing adapters of ranks \(members.map { "\($0.update.rank)" }.joined(separator: ", ")) other "
                     + "than by method linear")
         }
         // Half of each weight goes into each factor, the sign into A.
@@ -53,7 +54,8 @@ package struct FusedAdapter: Sendable {
         guard !members.isEmpty else { return nil }
         let rank = members.reduce(0) { $0 + $1.update.rank }
         guard rank <= AdapterLimit.stackedRankMax else {
-            throw .unsupported(file: fusion.name, feature: "a sum of ranks of \(rank), above \(AdapterLimit.stackedRankMax),")
+            throw .unsupported(
+                file: fusion.name, feature: "a sum of ranks of \(rank), above \(AdapterLimit.stackedRankMax),")
         }
         return LowRank(
             down: .stackedRows(members.map(\.update.down)), up: .stackedColumns(members.map(\.update.up)),

@@ -3,7 +3,6 @@
 
 package import Arithmetic
 package import ModelFiles
-package import Arithmetic
 import Primitives
 
 package enum AdapterLimit {

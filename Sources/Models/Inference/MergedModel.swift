@@ -2,8 +2,8 @@
 // weight's file has. What comes out is one model.safetensors with the base's tensors in order of name: the same parts give
 // the same bytes, and so the same CID. The folder's other files stay as they are.
 
-package import ModelFiles
 import Kernels
+package import ModelFiles
 import Primitives
 
 package struct MergedModel {

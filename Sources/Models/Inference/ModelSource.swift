@@ -28,7 +28,8 @@ struct ModelSource {
 
     func config() throws(ModelFault) -> ModelConfig {
         if let gguf {
-            var reader = try ConfigReader(try ConfigDialect.gguf(gguf, name: file), naming: .gguf(gguf.naming), file: file)
+            var reader = try ConfigReader(
+                try ConfigDialect.gguf(gguf, name: file), naming: .gguf(gguf.naming), file: file)
             if let view = gguf.tensors["rope_freqs.weight"] {
                 reader.ropeFactors = try vector(view, count: view.shape.reduce(1, *))
             }

@@ -98,7 +98,8 @@ extension Transformer {
         var next = 0
         for expert in 0..<plan.count {
             space.first[expert] = next
-            next += (space.count[expert] + Workspace.expertRowAlignment - 1) / Workspace.expertRowAlignment
+            next +=
+                (space.count[expert] + Workspace.expertRowAlignment - 1) / Workspace.expertRowAlignment
                 * Workspace.expertRowAlignment
             space.count[expert] = 0
         }

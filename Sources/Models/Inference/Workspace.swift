@@ -101,8 +101,10 @@ final class Workspace {
                 answer: rowsOf(config.heads * config.valueDimension),
                 value: rowsOf(config.heads * ((plan.value + 15) / 16 * 16)))
         }
-        experts = expertRows == 0
-            ? nil : ExpertSpace(config, arena: arena, batchRows: rows, input: activations(config.hidden, count: expertRows))
+        experts =
+            expertRows == 0
+            ? nil
+            : ExpertSpace(config, arena: arena, batchRows: rows, input: activations(config.hidden, count: expertRows))
         lowRank = arena.make(Float.self, quantRows * lowRankFloats)
         cosines = config.ropes.map { rowsOf($0.pairs) }
         sines = config.ropes.map { rowsOf($0.pairs) }
@@ -143,7 +145,8 @@ extension ModelConfig {
         for plan in plans {
             switch plan.feedForward {
             case .dense(let width, _): widths.insert(width)
-            case .experts(let plan): widths.formUnion(plan.sharedWidth > 0 ? [plan.width, plan.sharedWidth] : [plan.width])
+            case .experts(let plan):
+                widths.formUnion(plan.sharedWidth > 0 ? [plan.width, plan.sharedWidth] : [plan.width])
             }
         }
         return widths
