@@ -163,7 +163,7 @@ extension Node {
         runWaiting()
     }
 
-    private mutating func quarantine(receipt id: Digest, _ fault: ReceiptFault) {
+    mutating func quarantine(receipt id: Digest, _ fault: ReceiptFault) {
         chain.receipts.refuse(id, fault)
         persist([.delete(.pool, key: id.bytes)])
         effects.append(.notify(.receipt(id, .refused("\(fault)"))))

@@ -32,23 +32,30 @@ extension Node {
         for transaction in ownTransactions().prefix(Self.repeatedMax) {
             publish(Topics.transactions(network), transaction.encoded())
         }
+        for receipt in ownReceipts().prefix(Self.repeatedMax) {
+            publish(Topics.receipts(network), receipt.encoded())
+        }
+    }
+
+    private func ownReceipts() -> [SignedReceipt] {
         var pool = chain.receipts
         let waiting = pool.select(countMax: LedgerLimits.receiptsPerBatchMax, bytesMax: LedgerLimits.batchBytesMax)
-        let own = waiting.filter { $0.receipt.payer == account || $0.receipt.server == account }
-        for receipt in own.prefix(Self.repeatedMax) { publish(Topics.receipts(network), receipt.encoded()) }
+        return waiting.filter { $0.receipt.payer == account || $0.receipt.server == account }
     }
 
     /// A builder elsewhere drops what is not good and tells nobody: the sender sees for himself.
     private mutating func screenOwn() {
-        let own = ownTransactions()
-        guard !own.isEmpty, moment.instant.since(startedAt) > Self.settlingIn else { return }
+        let own = ownTransactions(), receipts = ownReceipts()
+        guard !own.isEmpty || !receipts.isEmpty, moment.instant.since(startedAt) > Self.settlingIn else { return }
         let context = BatchContext(
             network: network, height: chain.height + 1, time: max(moment.wall, chain.tip.time),
             beacon: chain.tip.beacon, verified: chain.verified)
         guard
             let screened = try? StateTransition.screen(
-                BatchContents(transactions: own), on: chain.state, context: context)
+                BatchContents(transactions: own, receipts: receipts), on: chain.state, context: context)
         else { return }
+        // A server that settled its voucher as well as giving a receipt is paid once: the receipt is a replay then.
+        for (receipt, fault) in screened.receipts { quarantine(receipt: receipt.id, fault) }
         for (transaction, fault) in screened.transactions { quarantine(transaction: transaction.id, fault) }
     }
 

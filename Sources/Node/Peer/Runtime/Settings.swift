@@ -49,7 +49,9 @@ package struct Settings: Sendable {
             name: "network", fallback: "", isSecret: false, about: "genesis hash or file; empty: a local network of one"
         ),
         Key(name: "serve", fallback: "true", isSecret: false, about: "answer neighbours' questions for pay"),
-        Key(name: "precision", fallback: "f32", isSecret: false, about: "f32 or int8: how models are served"),
+        Key(
+            name: "precision", fallback: "f32", isSecret: false, about: "f32, bf16, int8 or int4: how models are served"
+        ),
         Key(name: "price.request", fallback: "0.0001", isSecret: false, about: "OPEN for each request"),
         Key(name: "price.prompt_token", fallback: "0.000001", isSecret: false, about: "OPEN for each prompt token"),
         Key(name: "price.answer_token", fallback: "0.00001", isSecret: false, about: "OPEN for each answer token"),
@@ -162,8 +164,8 @@ package struct Settings: Sendable {
         guard ["true", "false"].contains(text("serve")) else {
             throw .value(key: "serve", source: source("serve"), reason: "is true or false")
         }
-        guard ["f32", "int8"].contains(text("precision")) else {
-            throw .value(key: "precision", source: source("precision"), reason: "is f32 or int8")
+        guard ["f32", "bf16", "int8", "int4"].contains(text("precision")) else {
+            throw .value(key: "precision", source: source("precision"), reason: "is f32, bf16, int8 or int4")
         }
         guard let colon = text("http").lastIndex(of: ":"),
             UInt16(text("http")[text("http").index(after: colon)...]) != nil
