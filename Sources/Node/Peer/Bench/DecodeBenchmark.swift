@@ -50,9 +50,14 @@ enum DecodeBenchmark {
         let loaded = try LoadedModel(
             folder: try MappedFolder(try FolderFiles.list(model, kind: .model)), precision: precision)
         let loadSeconds = loading.seconds
-        let engine = Engine(model: loaded)
+        // Every prompt is computed and every token is plainly decoded: no kept pages, no drafts.
+        var limits = EngineLimits()
+        limits.keepsPages = false
+        limits.speculatingSequencesMax = 0
+        let engine = Engine(model: loaded, limits: limits)
         let folder = try MappedFolder(try FolderFiles.list(adapter, kind: .adapter))
-        try engine.register(try LoadedAdapter(folder: folder, config: loaded.config), as: adapterName)
+        try engine.register(
+            try LoadedAdapter(folder: folder, config: loaded.config, precision: precision), as: adapterName)
         let prefill = try repeated(slice) { try prefilling(engine) }
         let decode = try repeated(slice) { try decoding(engine, count: 1, adapter: nil) }
         let lora = try repeated(slice) { try decoding(engine, count: 1, adapter: adapterName) }
