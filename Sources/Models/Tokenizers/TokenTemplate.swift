@@ -31,6 +31,10 @@ struct TokenTemplate: Hashable, Sendable {
         guard prefix.count + suffix.count <= Self.idsMax else {
             throw .malformed(file: file, reason: "the template puts more than \(Self.idsMax) tokens around a text")
         }
+        if let id = (prefix + suffix).first(where: { vocabulary.text($0) == nil }) {
+            throw .malformed(
+                file: file, reason: "the template puts token \(id) around a text, which the vocabulary does not have")
+        }
     }
 
     private mutating func add(_ step: JSONValue, _ vocabulary: TokenTable, _ file: String) throws(ModelFault) {
