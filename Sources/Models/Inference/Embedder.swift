@@ -9,6 +9,21 @@ package import ModelFiles
 import Primitives
 package import Tokenizers
 
+/// Why a text has no vector.
+package enum EmbedderFault: Error, Hashable, CustomStringConvertible {
+    case empty
+    case tokenOutOfRange(token: Int32, vocabulary: Int)
+    case notFinite
+
+    package var description: String {
+        switch self {
+        case .empty: "a text has no tokens"
+        case .tokenOutOfRange(let token, let vocabulary): "token \(token) is not in a vocabulary of \(vocabulary)"
+        case .notFinite: "the model computed a value that is not finite; its weights are unusable"
+        }
+    }
+}
+
 package final class Embedder: Sendable {
     package let dimensions: Int
     /// Tokens that count; what follows is cut off, the closing one kept.
@@ -130,6 +145,11 @@ package final class Embedder: Sendable {
         }
         self.layers = layers
         tokenizer = folder.bytes(of: Tokenizer.file) == nil ? nil : try Tokenizer(folder: folder)
+        if let tokenizer, tokenizer.vocabularyCount > vocabulary {
+            throw .malformed(
+                file: Tokenizer.file,
+                reason: "has \(tokenizer.vocabularyCount) tokens, the model only \(vocabulary)")
+        }
         withExtendedLifetime(folder) {}
     }
 
@@ -151,27 +171,34 @@ package final class Embedder: Sendable {
         }
     }
 
-    /// One vector of length one a text; texts are token ids with the model's own first and last. An empty one, or one with
-    /// an id that the model does not have, answers zeros.
+    /// One vector of length one a text; texts are token ids with the model's own first and last.
     package func embed(
         _ texts: [[Int32]], pool: any WorkerPool = SerialPool(), instructionSet: InstructionSet = .best
-    ) -> [[Float]] {
-        let longest = min(contextTokens, texts.map(\.count).max() ?? 0)
-        guard longest > 0 else { return texts.map { _ in Array(repeating: 0, count: dimensions) } }
-        let pass = Pass(self, rows: longest, pool: pool, isa: instructionSet.code)
-        return texts.map { text in
-            let tokens = text.count > contextTokens ? text.prefix(contextTokens - 1) + text.suffix(1) : text[...]
-            guard !tokens.isEmpty, tokens.allSatisfy({ $0 >= 0 && Int($0) < vocabulary }) else {
-                return Array(repeating: 0, count: dimensions)
+    ) throws(EmbedderFault) -> [[Float]] {
+        for text in texts {
+            guard !text.isEmpty else { throw .empty }
+            if let token = text.first(where: { $0 < 0 || Int($0) >= vocabulary }) {
+                throw .tokenOutOfRange(token: token, vocabulary: vocabulary)
             }
-            return pass.run(Array(tokens))
         }
+        let pass = Pass(
+            self, rows: min(contextTokens, texts.map(\.count).max() ?? 0), pool: pool, isa: instructionSet.code)
+        var vectors: [[Float]] = []
+        for text in texts {
+            let tokens = text.count > contextTokens ? text.prefix(contextTokens - 1) + text.suffix(1) : text[...]
+            let vector = pass.run(Array(tokens))
+            guard kernel_all_finite(vector, vector.count) == 1 else { throw .notFinite }
+            vectors.append(vector)
+        }
+        return vectors
     }
 
     /// Texts to vectors; nil where the folder has no tokenizer.
-    package func embed(texts: [String], pool: any WorkerPool = SerialPool()) -> [[Float]]? {
+    package func embed(
+        texts: [String], pool: any WorkerPool = SerialPool()
+    ) throws(EmbedderFault) -> [[Float]]? {
         guard let tokenizer else { return nil }
-        return embed(texts.map { tokenizer.encode($0, addSpecial: true) }, pool: pool)
+        return try embed(texts.map { tokenizer.encode($0, addSpecial: true) }, pool: pool)
     }
 
     /// The memory of one call.
@@ -241,7 +268,7 @@ package final class Embedder: Sendable {
             var mean = [Float](repeating: 0, count: model.dimensions)
             for row in 0..<count { kernel_add(isa, &mean, x[row], model.dimensions) }
             let length = mean.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-            return mean.map { length > 0 ? Float(Double($0) / length) : 0 }
+            return mean.map { Float(Double($0) / length) }
         }
 
         private func norm(_ row: UnsafeMutablePointer<Float>, _ norm: Norm) {

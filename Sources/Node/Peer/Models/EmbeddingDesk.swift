@@ -20,16 +20,11 @@ enum EmbeddingLimits {
 }
 
 final class EmbeddingDesk: Sendable {
-    private struct Shelf {
-        var models: [CID: (model: Embedder, used: UInt64)] = [:]
-        var clock: UInt64 = 0
-    }
-
-    private let shelf = Mutex(Shelf())
+    private let recent = Mutex(RecentModels<Embedder>(countMax: EmbeddingLimits.embeddersMax))
     private let waiting = Mutex(0)
     private let queue = DispatchQueue(label: "openledger.embeddings")
 
-    var loadedModels: [CID] { shelf.withLock { $0.models.keys.sorted() } }
+    var loadedModels: [CID] { recent.withLock { $0.models } }
 
     func embed(
         _ request: EmbeddingRequest, model: CID, on models: ModelShelf
@@ -53,7 +48,7 @@ final class EmbeddingDesk: Sendable {
                     let embedder = try embedder(model, models)
                     let texts = try Self.tokens(request, embedder)
                     let count = texts.reduce(0) { $0 + $1.count }
-                    continuation.resume(returning: .success((embedder.embed(texts), count)))
+                    continuation.resume(returning: .success((try Self.vectors(texts, embedder), count)))
                 } catch {
                     continuation.resume(returning: .failure(error))
                 }
@@ -62,12 +57,7 @@ final class EmbeddingDesk: Sendable {
     }
 
     private func embedder(_ model: CID, _ models: ModelShelf) throws(JobFault) -> Embedder {
-        let known = shelf.withLock { shelf in
-            shelf.clock += 1
-            shelf.models[model]?.used = shelf.clock
-            return shelf.models[model]?.model
-        }
-        if let known { return known }
+        if let known = recent.withLock({ $0.value(of: model) }) { return known }
         let loaded: Embedder
         do throws(ShelfFault) {
             let folder = try models.folder(model)
@@ -75,15 +65,18 @@ final class EmbeddingDesk: Sendable {
         } catch {
             throw JobFault(error, code: "model")
         }
-        shelf.withLock { shelf in
-            shelf.models[model] = (loaded, shelf.clock)
-            while shelf.models.count > EmbeddingLimits.embeddersMax,
-                let oldest = shelf.models.min(by: { ($0.value.used, $0.key) < ($1.value.used, $1.key) })?.key
-            {
-                shelf.models[oldest] = nil
-            }
-        }
+        recent.withLock { $0.keep(loaded, of: model) }
         return loaded
+    }
+
+    private static func vectors(_ texts: [[Int32]], _ embedder: Embedder) throws(JobFault) -> [[Float]] {
+        do {
+            return try embedder.embed(texts)
+        } catch .notFinite {
+            throw JobFault(.broken, "not_finite", "\(EmbedderFault.notFinite)")
+        } catch {
+            throw JobFault(.invalid, "input", "\(error)", parameter: "input")
+        }
     }
 
     private static func tokens(_ request: EmbeddingRequest, _ embedder: Embedder) throws(JobFault) -> [[Int32]] {

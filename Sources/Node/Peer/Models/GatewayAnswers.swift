@@ -1,5 +1,6 @@
 // What the gateway asks of the service beyond a plain answer: prices, answers of several adapters at once, vectors.
 
+import Arithmetic
 import Datanets
 package import Gateway
 import Ledger
@@ -8,6 +9,8 @@ import Primitives
 import Records
 
 extension PeerService {
+    package var numericsRevision: UInt64 { KernelNumerics.revision }
+
     package func price() async throws(AnswerFault) -> AnswerPrice {
         do {
             let price = try peer.price()

@@ -14,12 +14,7 @@ struct TextTool: Sendable {
 }
 
 final class TextTools: Sendable {
-    private struct Cache {
-        var tools: [CID: (tool: TextTool, used: UInt64)] = [:]
-        var clock: UInt64 = 0
-    }
-
-    private let cache = Mutex(Cache())
+    private let cache = Mutex(RecentModels<TextTool>(countMax: InferenceLimits.tokenizersMax))
     private let queue = DispatchQueue(label: "openledger.texts")
 
     /// Runs `body` with the model's tools off the caller's thread.
@@ -39,12 +34,7 @@ final class TextTools: Sendable {
     }
 
     private func tool(_ model: CID, _ shelf: ModelShelf) throws(JobFault) -> TextTool {
-        let known = cache.withLock { cache in
-            cache.clock += 1
-            cache.tools[model]?.used = cache.clock
-            return cache.tools[model]?.tool
-        }
-        if let known { return known }
+        if let known = cache.withLock({ $0.value(of: model) }) { return known }
         let tool: TextTool
         do throws(ShelfFault) {
             guard let entry = shelf.entry(model), entry.kind == .model else { throw .unknown(model) }
@@ -58,14 +48,7 @@ final class TextTools: Sendable {
         } catch {
             throw JobFault(error, code: "model")
         }
-        cache.withLock { cache in
-            cache.tools[model] = (tool, cache.clock)
-            while cache.tools.count > InferenceLimits.tokenizersMax,
-                let oldest = cache.tools.min(by: { $0.value.used < $1.value.used })?.key
-            {
-                cache.tools[oldest] = nil
-            }
-        }
+        cache.withLock { $0.keep(tool, of: model) }
         return tool
     }
 }
