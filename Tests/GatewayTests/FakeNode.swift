@@ -45,6 +45,8 @@ final class FakeNode: NodeService {
         ]
     }
 
+    var numericsRevision: UInt64 { 2 }
+
     /// A thousandth for each request, a millionth for each prompt token, a hundred-thousandth for each answer token.
     func price() async throws(NodeFault) -> AnswerPrice {
         AnswerPrice(

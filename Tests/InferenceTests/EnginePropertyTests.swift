@@ -6,6 +6,7 @@ import Arithmetic
 import Decoding
 import Foundation
 import Primitives
+import Synchronization
 import Testing
 
 @testable import Inference
@@ -36,8 +37,7 @@ import Testing
 
 /// The starter model and what each request gets alone, shared by all runs.
 private enum Ground {
-    nonisolated(unsafe) private static var solo: [String: Heard] = [:]
-    private static let lock = NSLock()
+    private static let solo = Mutex<[String: Heard]>([:])
     static let model = Result {
         try LoadedModel(folder: try folder(starter.appending(path: "model")), precision: .int8)
     }
@@ -49,7 +49,7 @@ private enum Ground {
     }
 
     static func alone(_ request: GenerationRequest, _ adapters: [String: LoadedAdapter], key: String) throws -> Heard {
-        if let known = lock.withLock({ solo[key] }) { return known }
+        if let known = solo.withLock({ $0[key] }) { return known }
         var limits = EngineLimits()
         limits.keepsPages = false
         let engine = Engine(model: try model.get(), limits: limits)
@@ -60,7 +60,7 @@ private enum Ground {
             engine.serveLoads(adapters)
             for output in engine.step() where output.id == id { heard.hear(output) }
         }
-        lock.withLock { solo[key] = heard }
+        solo.withLock { $0[key] = heard }
         return heard
     }
 }

@@ -170,6 +170,8 @@ package protocol NodeService: Sendable {
     func readiness() async -> Readiness
 
     // OpenAI routes
+    /// Revision of the arithmetic that this peer's kernels follow: Protocol/numerics.md.
+    var numericsRevision: UInt64 { get }
     func modelCards() async throws(NodeFault) -> [ModelCard]
     /// What this peer's own answers cost; what keys' spend is counted in.
     func price() async throws(NodeFault) -> AnswerPrice

@@ -24,11 +24,10 @@ struct AnswerChoice {
 
 /// What is gathered of one generation, and how it looks.
 struct Answer {
-    static let fingerprint = "ol-kernels-1"
-
     let shape: OpenAIShape
     let id: String
     let createdSeconds: Int64
+    let numericsRevision: UInt64
     let generation: Generation
     let request: GenerationRequest
     /// The index of its first choice; more than 0 for a later prompt of several.
@@ -41,12 +40,13 @@ struct Answer {
     private(set) var completionTokens = 0
 
     init(
-        shape: OpenAIShape, id: String, createdSeconds: Int64, generation: Generation, request: GenerationRequest,
-        firstChoice: Int
+        shape: OpenAIShape, id: String, createdSeconds: Int64, numericsRevision: UInt64, generation: Generation,
+        request: GenerationRequest, firstChoice: Int
     ) {
         self.shape = shape
         self.id = id
         self.createdSeconds = createdSeconds
+        self.numericsRevision = numericsRevision
         self.generation = generation
         self.request = request
         self.firstChoice = firstChoice
@@ -98,7 +98,7 @@ struct Answer {
         [
             JSONMember("id", .string(id)), JSONMember("object", .string(object)),
             JSONMember("created", .integer(createdSeconds)), JSONMember("model", .string(generation.model)),
-            JSONMember("system_fingerprint", .string(Self.fingerprint)),
+            JSONMember("system_fingerprint", .string("ol-kernels-\(numericsRevision)")),
         ]
     }
 

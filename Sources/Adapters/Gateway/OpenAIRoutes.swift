@@ -84,7 +84,7 @@ struct OpenAIRoutes: Sendable {
         charge.began()
         let batch = AnswerBatch(
             openAI: openAI, shape: shape, id: shape.idPrefix + generation.requestID, createdSeconds: Int64(time(nil)),
-            charge: charge, meter: meter, recorder: recorder)
+            numericsRevision: service.numericsRevision, charge: charge, meter: meter, recorder: recorder)
         return openAI.isStreamed
             ? streamed(batch, generation, request) : try await whole(batch, generation, request)
     }
@@ -95,6 +95,7 @@ struct OpenAIRoutes: Sendable {
         let shape: OpenAIShape
         let id: String
         let createdSeconds: Int64
+        let numericsRevision: UInt64
         let charge: AnswerCharge
         let meter: AnswerMeter
         let recorder: Replays.Recorder?
@@ -102,8 +103,8 @@ struct OpenAIRoutes: Sendable {
         func answer(_ index: Int, _ generation: Generation) -> Answer {
             let request = openAI.generations[index]
             return Answer(
-                shape: shape, id: id, createdSeconds: createdSeconds, generation: generation, request: request,
-                firstChoice: index * request.choices)
+                shape: shape, id: id, createdSeconds: createdSeconds, numericsRevision: numericsRevision,
+                generation: generation, request: request, firstChoice: index * request.choices)
         }
     }
 
@@ -244,8 +245,8 @@ struct OpenAIRoutes: Sendable {
             ]
             try await pieces.line(.members(servedBy))
             var answer = Answer(
-                shape: .chat, id: generation.requestID, createdSeconds: 0, generation: generation, request: question,
-                firstChoice: 0)
+                shape: .chat, id: generation.requestID, createdSeconds: 0, numericsRevision: service.numericsRevision,
+                generation: generation, request: question, firstChoice: 0)
             for try await event in generation.events {
                 answer.take(event, keepsText: false)
                 switch event {

@@ -185,6 +185,14 @@ struct TopSelection {
             floor = min(minP, 1).bitPattern
             atFloor = .max
         }
+        let (mass, _) = walk(weights, floor: floor, atFloor: atFloor, past: .max)
+        return walk(weights, floor: floor, atFloor: atFloor, past: Self.mark(bits, mass)).place
+    }
+
+    /// Adds up what is chosen, in order of id, until the sum is past `mark`: the sum, and where that was.
+    private func walk(
+        _ weights: UnsafePointer<Float>, floor: UInt32, atFloor: Int, past mark: UInt64
+    ) -> (mass: UInt64, place: Int32?) {
         var mass: UInt64 = 0, ties = 0
         for id in 0..<vocabulary {
             let pattern = weights[id].bitPattern
@@ -194,21 +202,9 @@ struct TopSelection {
                 guard ties <= atFloor else { continue }
             }
             mass += Self.fixed(weights[id])
+            if mass > mark { return (mass, Int32(truncatingIfNeeded: id)) }
         }
-        let mark = Self.mark(bits, mass)
-        var passed: UInt64 = 0
-        ties = 0
-        for id in 0..<vocabulary {
-            let pattern = weights[id].bitPattern
-            guard pattern >= floor else { continue }
-            if pattern == floor {
-                ties += 1
-                guard ties <= atFloor else { continue }
-            }
-            passed += Self.fixed(weights[id])
-            if passed > mark { return Int32(truncatingIfNeeded: id) }
-        }
-        return nil
+        return (mass, nil)
     }
 
     /// The least weight of the nucleus, as bits, and how many tokens of just that weight belong to it.

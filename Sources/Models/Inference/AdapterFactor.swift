@@ -15,7 +15,8 @@ enum FactorKind: Int32, Sendable {
     var exponent: UInt16 { self == .bf16 ? 0x7f80 : 0x7c00 }
 }
 
-/// @unchecked Sendable: written only in the initialisers, read-only from then on.
+/// @unchecked Sendable: written by its initialisers and, before anybody else has it, by the stacking below; read-only from
+/// then on.
 final class AdapterFactor: @unchecked Sendable {
     let kind: FactorKind
     let rows: Int
@@ -34,7 +35,8 @@ final class AdapterFactor: @unchecked Sendable {
         return tiles.assumingMemoryBound(to: Float.self)
     }
 
-    private init(zeroed kind: FactorKind, rows: Int, columns: Int) {
+    /// The memory is not yet written.
+    private init(blank kind: FactorKind, rows: Int, columns: Int) {
         self.kind = kind
         self.rows = rows
         self.columns = columns
@@ -53,7 +55,7 @@ final class AdapterFactor: @unchecked Sendable {
             }
         let stored = reader.stored(row: 0), isFinite: Bool
         if reader.type == .f32 || (kind != .f32 && !widens), Self.isOnePiece(reader) {
-            self.init(zeroed: kind, rows: reader.rows, columns: reader.columns)
+            self.init(blank: kind, rows: reader.rows, columns: reader.columns)
             isFinite =
                 kind == .f32
                 ? kernel_tile_32(stored, rows, columns, tiles) == 1
@@ -80,7 +82,7 @@ final class AdapterFactor: @unchecked Sendable {
     /// Row-major values, rounded to the nearest of `kind`, half to even.
     convenience init(_ kind: FactorKind, _ values: [Float], rows: Int, columns: Int) {
         precondition(values.count == rows * columns)
-        self.init(zeroed: kind, rows: rows, columns: columns)
+        self.init(blank: kind, rows: rows, columns: columns)
         if kind == .f32 {
             _ = kernel_tile_32(values, rows, columns, tiles)
         } else {
@@ -149,7 +151,7 @@ final class AdapterFactor: @unchecked Sendable {
     }
 
     private convenience init(_ kind: FactorKind, zeroRows rows: Int, columns: Int) {
-        self.init(zeroed: kind, rows: rows, columns: columns)
+        self.init(blank: kind, rows: rows, columns: columns)
         storage.initializeMemory(as: UInt8.self, repeating: 0)
     }
 

@@ -1,5 +1,6 @@
 // The API of a peer that has no genesis yet: it says who it is and what it waits for; everything else is answered by that.
 
+import Arithmetic
 import Foundation
 import Gateway
 import Primitives
@@ -64,6 +65,7 @@ struct WaitingService: NodeService {
         ])
     }
 
+    var numericsRevision: UInt64 { KernelNumerics.revision }
     func modelCards() async throws(NodeFault) -> [ModelCard] { throw fault }
     func price() async throws(NodeFault) -> AnswerPrice { throw fault }
     func embed(_ request: EmbeddingRequest) async throws(NodeFault) -> Embeddings { throw fault }
