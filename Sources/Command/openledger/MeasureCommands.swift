@@ -55,14 +55,23 @@ struct SimulateCommand: AsyncParsableCommand {
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure one thing on this machine.",
-        discussion: "EXAMPLE\n  openledger bench list\n  openledger bench storage --seconds 5")
+        discussion: "EXAMPLE\n  openledger bench list\n  openledger bench storage --seconds 5\n  openledger bench decode --model DIR --threads 2")
 
     @OptionGroup var global: GlobalOptions
     @Argument(help: "What to measure, or list.") var name: String
     @Option(help: "For about how long, 1 to 600.") var seconds = 5
+    @Option(help: "A model folder or a GGUF file instead of the starter model.") var model: String?
+    @Option(help: "A PEFT folder; give it again for more.") var adapter: [String] = []
+    @Option(help: "Rows to read, JSONL.") var rows: String?
+    @Option(help: "Threads that compute, 1 to 64.") var threads = 1
+    @Option(help: "f32, bf16, int8 or int4; all that make sense otherwise.") var precision: String?
 
     func validate() throws {
         guard (1...600).contains(seconds) else { throw ValidationError("--seconds is 1 to 600; it is \(seconds)") }
+        guard (1...64).contains(threads) else { throw ValidationError("--threads is 1 to 64; it is \(threads)") }
+        if let precision, !["f32", "bf16", "int8", "int4"].contains(precision) {
+            throw ValidationError("--precision is f32, bf16, int8 or int4; it is \(precision)")
+        }
         guard name == "list" || peerHost.benchmarks.contains(name) else {
             throw ValidationError(
                 "there is no benchmark \(name); there are: \(peerHost.benchmarks.joined(separator: ", "))")
@@ -71,11 +80,17 @@ struct BenchCommand: AsyncParsableCommand {
 
     func run() async throws {
         let output = global.output
+        var plan = BenchPlan(seconds: seconds)
+        plan.model = model
+        plan.adapters = adapter
+        plan.rows = rows
+        plan.threads = threads
+        plan.precision = precision
         if name == "list" {
             let names = peerHost.benchmarks
             return output.result(.object(["benchmarks": .strings(names)])) { names.joined(separator: "\n") }
         }
-        let value = try await peerHost.bench(name, seconds: seconds)
+        let value = try await peerHost.bench(name, plan)
         output.result(value) {
             (value.memberList ?? []).map { "\($0.key): \(value.shown($0.key))" }.joined(separator: "\n")
         }

@@ -27,6 +27,18 @@ struct PeerReady: Sendable {
     let network: String
 }
 
+/// What to measure, and on what; each benchmark reads what it knows.
+struct BenchPlan: Sendable {
+    let seconds: Int
+    /// A model folder or a GGUF file instead of the starter model.
+    var model: String?
+    /// PEFT folders.
+    var adapters: [String] = []
+    var rows: String?
+    var threads = 1
+    var precision: String?
+}
+
 /// Homes with keys and one genesis that names them; nothing runs yet.
 struct DevnetPlan: Sendable {
     struct Member: Sendable {
@@ -63,5 +75,5 @@ protocol PeerHost: Sendable {
     /// `{"seed":…,"peers":…,"steps":…,"digest":"…","batches":…,"verdict":"hold"|"broken","faults":[…]}`
     func simulate(_ plan: SimulationPlan) async throws -> JSONValue
     var benchmarks: [String] { get }
-    func bench(_ name: String, seconds: Int) async throws -> JSONValue
+    func bench(_ name: String, _ plan: BenchPlan) async throws -> JSONValue
 }

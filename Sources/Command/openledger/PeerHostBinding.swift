@@ -79,8 +79,14 @@ struct EmbeddedPeer: PeerHost {
 
     var benchmarks: [String] { PeerBenchmarks.names }
 
-    func bench(_ name: String, seconds: Int) async throws -> JSONValue {
-        try await named { try await PeerBenchmarks.run(name, seconds: seconds) }
+    func bench(_ name: String, _ plan: BenchPlan) async throws -> JSONValue {
+        var asked = BenchmarkPlan(seconds: plan.seconds)
+        asked.model = plan.model
+        asked.adapters = plan.adapters
+        asked.rows = plan.rows
+        asked.threads = plan.threads
+        asked.precision = plan.precision
+        return try await named { [asked] in try await PeerBenchmarks.run(name, asked) }
     }
 
     /// Faults of the peer in the command's terms: what was wrong and an exit code.

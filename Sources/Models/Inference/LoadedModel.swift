@@ -46,6 +46,9 @@ package final class LoadedModel: Sendable {
 
     /// Bytes that the weights take in memory.
     package let weightBytes: Int
+    /// Of these, what every token of an answer is multiplied with; all experts counted.
+    package var multipliedBytes: Int { weightBytes - embeddings.byteCount }
+    package let multipliedWeights: Int
 
     /// Ids that end an answer.
     package var endTokens: Set<Int32> {
@@ -80,6 +83,7 @@ package final class LoadedModel: Sendable {
         for index in 0..<config.layers { layers.append(try reader.layer(index)) }
         self.layers = layers
         weightBytes = layers.reduce(head.byteCount + embeddings.byteCount) { $0 + $1.byteCount }
+        multipliedWeights = layers.reduce(head.rows * head.columns) { $0 + $1.weightCount }
         finalNorm = try source.vector(config.finalNormNames, count: config.hidden, offset: config.normOffset)
         self.config = config
         self.precision = precision
@@ -95,7 +99,10 @@ package final class LoadedModel: Sendable {
 }
 
 extension Layer {
-    fileprivate var byteCount: Int {
+    fileprivate var byteCount: Int { matrices.reduce(0) { $0 + $1.byteCount } }
+    fileprivate var weightCount: Int { matrices.reduce(0) { $0 + $1.rows * $1.columns } }
+
+    private var matrices: [PackedMatrix] {
         var linears: [Linear]
         switch attention {
         case .grouped(let attention): linears = [attention.query, attention.key, attention.value, attention.output]
@@ -113,6 +120,6 @@ extension Layer {
             if let shared = weights.shared { add(shared) }
             for expert in weights.experts { add(expert) }
         }
-        return linears.reduce(0) { $0 + $1.matrix.byteCount }
+        return linears.map(\.matrix)
     }
 }

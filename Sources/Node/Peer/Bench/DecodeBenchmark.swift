@@ -21,7 +21,7 @@ enum DecodeBenchmark {
     private static let adapterName = "bench"
     private static let measures = 4
 
-    static func run(seconds: Int) async throws -> [JSONMember] {
+    static func run(_ plan: BenchmarkPlan) async throws -> [JSONMember] {
         guard let starter = Starter.find(nil) else {
             throw BenchmarkFault.setUp(
                 "the starter model was not found: run a program that was built in the source tree, "
@@ -30,7 +30,7 @@ enum DecodeBenchmark {
         guard let adapter = starter.adapters.first else {
             throw BenchmarkFault.setUp("\(starter.model)/../adapters holds no adapter; restore Bootstrap/starter")
         }
-        let slice = Double(seconds) / Double(measures * Precision.allCases.count)
+        let slice = Double(plan.seconds) / Double(measures * Precision.allCases.count)
         var members: [JSONMember] = []
         for precision in Precision.allCases {
             let figures = try measure(starter.model, adapter.path, precision, slice: slice)

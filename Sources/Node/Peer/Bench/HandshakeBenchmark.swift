@@ -24,7 +24,7 @@ enum HandshakeBenchmark {
         let each = max(1, Double(seconds) / 2)
         let alone = try await measure(at: 1, seconds: each)
         let together = try await measure(at: concurrency, seconds: each)
-        let rival = try await Rival.run(["handshakes", "\(each)"], secondsMax: 4 * each + 60)
+        let rival = try await Rival.libp2p.run(["handshakes", "\(each)"], secondsMax: 4 * each + 60)
         return [
             .figure("sequential_per_second", alone.rate), .figure("concurrent_per_second", together.rate),
             JSONMember("concurrency", .integer(concurrency)),

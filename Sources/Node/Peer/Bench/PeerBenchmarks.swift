@@ -5,19 +5,41 @@
 import Foundation
 package import Primitives
 
+/// What a benchmark is asked; each reads what it knows and leaves the rest.
+package struct BenchmarkPlan: Sendable {
+    package var seconds: Int
+    /// A model folder or a GGUF file instead of the starter model.
+    package var model: String?
+    /// Adapters of it: PEFT folders.
+    package var adapters: [String] = []
+    /// Rows to read, JSONL.
+    package var rows: String?
+    /// Threads that compute.
+    package var threads = 1
+    /// "f32", "bf16", "int8", "int4"; all that make sense where nil.
+    package var precision: String?
+
+    package init(seconds: Int) { self.seconds = seconds }
+}
+
 package enum PeerBenchmarks {
-    private static let all: [(name: String, run: @Sendable (Int) async throws -> [JSONMember])] = [
-        ("receipts", ReceiptBenchmark.run), ("storage", StorageBenchmark.run), ("handshakes", HandshakeBenchmark.run),
-        ("stream", StreamBenchmark.run), ("gossip", GossipBenchmark.run), ("decode", DecodeBenchmark.run),
-        ("memory", MemoryBenchmark.run), ("start", StartBenchmark.run),
+    private static let all: [(name: String, run: @Sendable (BenchmarkPlan) async throws -> [JSONMember])] = [
+        ("receipts", { try await ReceiptBenchmark.run(seconds: $0.seconds) }),
+        ("storage", { try await StorageBenchmark.run(seconds: $0.seconds) }),
+        ("handshakes", { try await HandshakeBenchmark.run(seconds: $0.seconds) }),
+        ("stream", { try await StreamBenchmark.run(seconds: $0.seconds) }),
+        ("gossip", { try await GossipBenchmark.run(seconds: $0.seconds) }),
+        ("decode", { try await DecodeBenchmark.run($0) }), ("serving", { try await ServingBenchmark.run($0) }),
+        ("memory", { try await MemoryBenchmark.run(seconds: $0.seconds) }),
+        ("start", { try await StartBenchmark.run(seconds: $0.seconds) }),
     ]
 
     package static var names: [String] { all.map(\.name) }
 
     /// - Throws: whatever the measured part throws.
-    package static func run(_ name: String, seconds: Int) async throws -> JSONValue {
+    package static func run(_ name: String, _ plan: BenchmarkPlan) async throws -> JSONValue {
         guard let entry = all.first(where: { $0.name == name }) else { throw BenchmarkFault.unknown(name) }
-        let figures = try await entry.run(seconds)
+        let figures = try await entry.run(plan)
         return .members([JSONMember("bench", .string(name))] + figures + machine())
     }
 

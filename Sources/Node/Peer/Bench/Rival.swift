@@ -1,24 +1,34 @@
-// The same measurement of py-libp2p, in the same run: Tests/Interop/bench_peer.py, run by the Python that
-// OPENLEDGER_INTEROP_PYTHON names. It prints one JSON object, which is handed on as it is.
+// The same measurement of another program, in the same run: a script of Tests/Interop, run by the Python that an
+// environment variable names. It prints one JSON object, which is handed on as it is.
 
 import Foundation
 import Primitives
 
-enum Rival {
-    static let variable = "OPENLEDGER_INTEROP_PYTHON"
-    private static let script = "Tests/Interop/bench_peer.py"
+struct Rival {
+    let name: String
+    /// The environment variable that names its Python, and what Bootstrap/python-environment calls the one it needs.
+    let variable: String
+    let environment: String
+    private let script: String
+
+    static let libp2p = Self(
+        name: "py-libp2p", variable: "OPENLEDGER_INTEROP_PYTHON", environment: "interop",
+        script: "Tests/Interop/bench_peer.py")
+    static let llamaCpp = Self(
+        name: "llama.cpp", variable: "OPENLEDGER_LLAMACPP_PYTHON", environment: "llamacpp",
+        script: "Tests/Interop/bench_llamacpp.py")
 
     /// - Returns: null where no Python is named; `{"error": …}` where the rival fails, so that our own figures stand.
     /// - Throws: where a Python is named that cannot be used.
-    static func run(_ arguments: [String], secondsMax: Double) async throws -> JSONValue {
+    func run(_ arguments: [String], secondsMax: Double) async throws -> JSONValue {
         let environment = ProcessInfo.processInfo.environment
         guard let python = environment[variable], !python.isEmpty else { return .null }
         guard FileManager.default.isExecutableFile(atPath: python) else {
             throw BenchmarkFault.setUp(
                 "\(variable) names \(python), which is no program; "
-                    + "Bootstrap/python-environment interop makes one and prints its path")
+                    + "Bootstrap/python-environment \(self.environment) makes one and prints its path")
         }
-        guard let path = find(script) else {
+        guard let path = Self.find(script) else {
             throw BenchmarkFault.setUp(
                 "\(variable) is set, but \(script) is not here or above this program; run it in the source tree"
             )
@@ -36,8 +46,8 @@ enum Rival {
         return value
     }
 
-    private static func fault(_ reason: String) -> JSONValue {
-        .object(["name": .string("py-libp2p"), "error": .string(reason)])
+    private func fault(_ reason: String) -> JSONValue {
+        .object(["name": .string(name), "error": .string(reason)])
     }
 
     /// A file of the source tree: under the working folder, or under one that this program lies in.

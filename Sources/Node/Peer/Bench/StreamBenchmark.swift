@@ -23,7 +23,7 @@ enum StreamBenchmark {
         let before = try sealing(seconds: slice / 2)
         let stream = try await streaming(seconds: slice)
         let cipher = (before + (try sealing(seconds: slice / 2))) / 2
-        let rival = try await Rival.run(["stream", "\(slice)"], secondsMax: 2 * slice + 60)
+        let rival = try await Rival.libp2p.run(["stream", "\(slice)"], secondsMax: 2 * slice + 60)
         return [
             .figure("stream_mb_per_second", stream), .figure("chacha20poly1305_mb_per_second", cipher),
             .figure("ratio", cipher > 0 ? stream / cipher : 0, decimals: 3),

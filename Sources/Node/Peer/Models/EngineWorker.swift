@@ -43,6 +43,7 @@ final class EngineWorker: @unchecked Sendable {
     private let key: EngineKey
     private let shelf: ModelShelf
     private let limits: EngineLimits
+    private let threads: Int
     private let condition = NSCondition()
     private var mailbox = Mailbox()
 
@@ -56,10 +57,11 @@ final class EngineWorker: @unchecked Sendable {
         let reason: String
     }
 
-    init(_ key: EngineKey, shelf: ModelShelf, limits: EngineLimits) {
+    init(_ key: EngineKey, shelf: ModelShelf, limits: EngineLimits, threads: Int) {
         self.key = key
         self.shelf = shelf
         self.limits = limits
+        self.threads = threads
     }
 
     func begin() {
@@ -127,7 +129,8 @@ final class EngineWorker: @unchecked Sendable {
         } catch {
             return end(with: error)
         }
-        var desk = Desk(engine: Engine(model: model, limits: limits))
+        let workers = WorkerThreads(width: threads, weightBytes: model.weightBytes)
+        var desk = Desk(engine: Engine(model: model, limits: limits, pool: workers))
         var pace = Pace.asleep
         while let work = take(pace) {
             for (load, result) in work.loads { settle(load, result, desk) }

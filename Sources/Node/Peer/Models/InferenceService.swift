@@ -37,6 +37,8 @@ package final class InferenceService: Sendable {
     /// This peer, as answers name who served them.
     let peer: String
     let limits: EngineLimits
+    /// That compute one model's answers.
+    private let threads: Int
     private let engines = Mutex(Engines())
     private let searches = Mutex(0)
     private let searching = DispatchQueue(label: "openledger.library")
@@ -46,19 +48,23 @@ package final class InferenceService: Sendable {
 
     /// - Parameter precision: "f32" or "int8", of local answers.
     package convenience init(
-        shelf: ModelShelf, library: Library, peer: PeerID, precision: String = Precision.f32.rawValue
+        shelf: ModelShelf, library: Library, peer: PeerID, precision: String = Precision.f32.rawValue,
+        threads: Int = 1
     ) {
         self.init(
             shelf: shelf, library: library, peer: peer, precision: Precision(rawValue: precision) ?? .f32,
-            limits: EngineLimits())
+            limits: EngineLimits(), threads: threads)
     }
 
-    init(shelf: ModelShelf, library: Library, peer: PeerID, precision: Precision, limits: EngineLimits) {
+    init(
+        shelf: ModelShelf, library: Library, peer: PeerID, precision: Precision, limits: EngineLimits, threads: Int = 1
+    ) {
         self.shelf = shelf
         self.library = library
         self.peer = peer.text
         self.precision = precision
         self.limits = limits
+        self.threads = threads
     }
 
     deinit { close() }
@@ -155,8 +161,10 @@ package final class InferenceService: Sendable {
         }
         let refusal = engines.withLock { engines -> JobFault? in
             guard !engines.isClosed else { return .closing }
-            guard let worker = Self.worker(key, &engines, make: { EngineWorker(key, shelf: shelf, limits: limits) })
-            else {
+            let made = Self.worker(key, &engines) {
+                EngineWorker(key, shelf: shelf, limits: limits, threads: threads)
+            }
+            guard let worker = made else {
                 return JobFault(
                     .busy, "busy", "\(InferenceLimits.enginesMax) other models are answering; try again later")
             }

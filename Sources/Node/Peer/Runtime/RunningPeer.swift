@@ -138,7 +138,8 @@ package final class RunningPeer: Sendable {
         let library = Library(
             read: { try nodeStore.block($0) }, datanet: { directory.held($0) })
         let inference = InferenceService(
-            shelf: shelf, library: library, peer: key.publicKey.peerID, precision: settings.text("precision"))
+            shelf: shelf, library: library, peer: key.publicKey.peerID, precision: settings.text("precision"),
+            threads: settings.threads)
         let hub = NoticeHub()
         let box = LoopBox()
         let computing = DispatchQueue(label: "openledger.compute", attributes: .concurrent)

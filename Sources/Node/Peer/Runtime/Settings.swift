@@ -52,6 +52,9 @@ package struct Settings: Sendable {
         Key(
             name: "precision", fallback: "f32", isSecret: false, about: "f32, bf16, int8 or int4: how models are served"
         ),
+        Key(
+            name: "threads", fallback: "auto", isSecret: false,
+            about: "threads that compute an answer, 1 to 64; auto: one for each core, at most 16"),
         Key(name: "price.request", fallback: "0.0001", isSecret: false, about: "OPEN for each request"),
         Key(name: "price.prompt_token", fallback: "0.000001", isSecret: false, about: "OPEN for each prompt token"),
         Key(name: "price.answer_token", fallback: "0.00001", isSecret: false, about: "OPEN for each answer token"),
@@ -141,6 +144,11 @@ package struct Settings: Sendable {
         return number
     }
 
+    /// Threads that compute an answer.
+    package var threads: Int {
+        text("threads") == "auto" ? min(16, ProcessInfo.processInfo.activeProcessorCount) : Int(text("threads")) ?? 1
+    }
+
     package func addresses(_ name: String) throws(SettingsFault) -> [Multiaddr] {
         var addresses: [Multiaddr] = []
         for text in list(name) {
@@ -166,6 +174,10 @@ package struct Settings: Sendable {
         }
         guard ["f32", "bf16", "int8", "int4"].contains(text("precision")) else {
             throw .value(key: "precision", source: source("precision"), reason: "is f32, bf16, int8 or int4")
+        }
+        guard text("threads") == "auto" || (1...WorkerThreads.widthMax).contains(Int(text("threads")) ?? 0) else {
+            throw .value(
+                key: "threads", source: source("threads"), reason: "is auto, or 1 to \(WorkerThreads.widthMax)")
         }
         guard let colon = text("http").lastIndex(of: ":"),
             UInt16(text("http")[text("http").index(after: colon)...]) != nil
