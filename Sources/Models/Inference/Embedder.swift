@@ -124,7 +124,7 @@ package final class Embedder: Sendable {
             }
             return reader
         }
-        words = EmbeddingTable(try table("embeddings.word_embeddings.weight", vocabulary))
+        words = EmbeddingTable(try table("embeddings.word_embeddings.weight", vocabulary), of: folder)
         let positionReader = try table("embeddings.position_embeddings.weight", positionCount)
         positions = (0..<context).map { positionReader.row($0) }
         type = try table("embeddings.token_type_embeddings.weight", types).row(0)

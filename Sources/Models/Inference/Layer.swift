@@ -75,13 +75,15 @@ struct LayerReader {
     let source: ModelSource
     let config: ModelConfig
     let precision: Precision
+    /// Matrices that were packed before.
+    var prepared: PreparedWeights?
 
     func layer(_ index: Int) throws(ModelFault) -> Layer {
         let shapes = config.linears(index)
         var linears: [Projection: Linear] = [:]
         linears.reserveCapacity(shapes.count)
         for (slot, shape) in shapes.enumerated() {
-            linears[shape.projection] = Linear(matrix: try matrix(shape, layer: index), slot: slot)
+            linears[shape.projection] = Linear(matrix: try matrix(shape, layer: index, slot: slot), slot: slot)
         }
         func linear(_ projection: Projection) throws(ModelFault) -> Linear {
             guard let found = linears[projection] else { preconditionFailure("\(projection) is not in the plan") }
@@ -146,7 +148,7 @@ struct LayerReader {
             attention: attention, feedForward: feedForward)
     }
 
-    private func matrix(_ shape: LinearShape, layer: Int) throws(ModelFault) -> PackedMatrix {
+    private func matrix(_ shape: LinearShape, layer: Int, slot: Int) throws(ModelFault) -> PackedMatrix {
         let places = config.places(of: shape, layer: layer)
         // One tensor name may stand for two layouts (ffn_up alone, or gate and up in one): the shape decides.
         let found = places.first { place in
@@ -172,6 +174,10 @@ struct LayerReader {
             default: false
             }
         let precision = isExact ? .f32 : precision
+        let packed = prepared?.matrix(
+            MatrixPlace(layer: layer, slot: slot), rows: shape.rows, columns: shape.columns, precision: precision,
+            bias: bias)
+        if let packed { return packed }
         let (rows, columns) = place.transposed ? (shape.columns, shape.rows) : (shape.rows, shape.columns)
         let reader = try RowReader(
             view, firstRow: place.firstRow, rows: rows, of: place.totalRows, columns: columns,

@@ -1,35 +1,34 @@
-// A model folder turned into what the engine computes with. After loading, nothing refers to the folder's bytes.
+// A model folder turned into what the engine computes with. The embedding table stays where the folder has it.
 
 package import Arithmetic
 import Kernels
 package import ModelFiles
 package import Tokenizers
 
-/// The embedding table as the file has it: a row is decoded when its token is read.
-/// @unchecked Sendable: written only in the initialiser, read-only from then on.
+/// The embedding table as the file has it: a row is decoded when its token is read, so what is mapped costs memory only
+/// where it is read.
+/// @unchecked Sendable: bytes that nobody writes.
 final class EmbeddingTable: @unchecked Sendable {
     private let columns: Int
     private let type: BlockType
     private let rowBytes: Int
-    private let bytes: UnsafeMutableRawBufferPointer
+    private let base: UnsafeRawPointer?
+    let byteCount: Int
+    private let folder: any ModelFolder
 
-    init(_ reader: RowReader) {
+    /// - Parameter folder: whose bytes the reader reads.
+    init(_ reader: RowReader, of folder: any ModelFolder) {
         columns = reader.columns
         type = reader.type
         rowBytes = reader.type.byteCount(reader.columns)
-        bytes = .allocate(byteCount: max(1, rowBytes * reader.rows), alignment: 64)
-        if reader.rows > 0 {
-            bytes.copyMemory(from: UnsafeRawBufferPointer(start: reader.stored(row: 0), count: rowBytes * reader.rows))
-        }
+        base = reader.rows > 0 ? reader.stored(row: 0) : nil
+        byteCount = rowBytes * reader.rows
+        self.folder = folder
     }
 
-    deinit { bytes.deallocate() }
-
-    var byteCount: Int { bytes.count }
-
     func read(token: Int32, into out: UnsafeMutablePointer<Float>) {
-        guard let base = bytes.baseAddress else { return }
-        type.decode(UnsafeRawPointer(base) + Int(token) * rowBytes, count: columns, into: out)
+        guard let base else { return }
+        type.decode(base + Int(token) * rowBytes, count: columns, into: out)
     }
 }
 
@@ -57,14 +56,17 @@ package final class LoadedModel: Sendable {
         return ids
     }
 
-    package init(folder: any ModelFolder, precision: Precision) throws(ModelFault) {
+    /// - Parameter prepared: matrices of this very model and precision that were packed before.
+    package init(
+        folder: any ModelFolder, precision: Precision, prepared: PreparedWeights? = nil
+    ) throws(ModelFault) {
         let source = try ModelSource(folder: folder)
         let config = try source.config()
         let file = source.file
         let table = try RowReader(
             try source.tensor(config.embeddingNames), rows: config.vocabulary, columns: config.hidden, file: file)
         // The head's checks (shape, finite values) hold for a tied table too; an untied one is read once more for them.
-        if !config.tiedEmbeddings {
+        if !config.tiedEmbeddings, prepared == nil {
             for token in 0..<config.vocabulary {
                 let row = table.row(token)
                 guard kernel_all_finite(row, row.count) == 1 else { throw .notFinite(tensor: table.name) }
@@ -75,9 +77,15 @@ package final class LoadedModel: Sendable {
             ? table
             : try RowReader(
                 try source.tensor(config.headNames), rows: config.vocabulary, columns: config.hidden, file: file)
-        head = try PackedMatrix(headReader, precision: precision.ofHead, bias: nil, file: file)
-        embeddings = EmbeddingTable(table)
-        let reader = LayerReader(source: source, config: config, precision: precision)
+        let packedHead = prepared?.matrix(
+            .head, rows: config.vocabulary, columns: config.hidden, precision: precision.ofHead, bias: nil)
+        if let packedHead {
+            head = packedHead
+        } else {
+            head = try PackedMatrix(headReader, precision: precision.ofHead, bias: nil, file: file)
+        }
+        embeddings = EmbeddingTable(table, of: folder)
+        let reader = LayerReader(source: source, config: config, precision: precision, prepared: prepared)
         var layers: [Layer] = []
         layers.reserveCapacity(config.layers)
         for index in 0..<config.layers { layers.append(try reader.layer(index)) }
@@ -98,11 +106,24 @@ package final class LoadedModel: Sendable {
     }
 }
 
-extension Layer {
-    fileprivate var byteCount: Int { matrices.reduce(0) { $0 + $1.byteCount } }
-    fileprivate var weightCount: Int { matrices.reduce(0) { $0 + $1.rows * $1.columns } }
+extension LoadedModel {
+    /// Ascending by place.
+    var placedMatrices: [(MatrixPlace, PackedMatrix)] {
+        var found: [(MatrixPlace, PackedMatrix)] = []
+        for (index, layer) in layers.enumerated() {
+            for linear in layer.linears {
+                found.append((MatrixPlace(layer: index, slot: linear.slot), linear.matrix))
+            }
+        }
+        return found.sorted { $0.0 < $1.0 } + [(.head, head)]
+    }
+}
 
-    private var matrices: [PackedMatrix] {
+extension Layer {
+    fileprivate var byteCount: Int { linears.reduce(0) { $0 + $1.matrix.byteCount } }
+    fileprivate var weightCount: Int { linears.reduce(0) { $0 + $1.matrix.rows * $1.matrix.columns } }
+
+    fileprivate var linears: [Linear] {
         var linears: [Linear]
         switch attention {
         case .grouped(let attention): linears = [attention.query, attention.key, attention.value, attention.output]
@@ -120,6 +141,6 @@ extension Layer {
             if let shared = weights.shared { add(shared) }
             for expert in weights.experts { add(expert) }
         }
-        return linears.map(\.matrix)
+        return linears
     }
 }

@@ -8,6 +8,8 @@ import ModelFiles
 
 /// @unchecked Sendable: written only in the initialiser, read-only from then on.
 package final class PackedMatrix: @unchecked Sendable {
+    /// Who holds the memory, where it is mapped.
+    private let owner: AnyObject?
     package let rows: Int
     package let columns: Int
     package let precision: Precision
@@ -17,17 +19,29 @@ package final class PackedMatrix: @unchecked Sendable {
 
     var tiles: Int { (rows + 15) / 16 }
     var blocks: Int { (columns + 31) / 32 }
-    package var byteCount: Int {
-        Self.byteCount(precision, tiles: tiles, columns: columns) + (scales == nil ? 0 : tiles * blocks * 32)
+    package var byteCount: Int { size.quants + size.scales }
+
+    private var size: PackedSize { PackedSize(rows: rows, columns: columns, precision: precision) }
+    var quantBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: storage, count: size.quants) }
+    var scaleBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: scales, count: size.scales) }
+
+    /// One that was packed before; `owner` holds its bytes, which are only read.
+    init(_ part: PreparedWeights.Part, owner: PreparedWeights, bias: [Float]?) {
+        rows = part.rows
+        columns = part.columns
+        precision = part.precision
+        storage = UnsafeMutableRawPointer(mutating: part.quants)
+        scales = part.scales.map { UnsafeMutablePointer(mutating: $0.assumingMemoryBound(to: UInt16.self)) }
+        self.bias = Self.padded(bias, tiles: (part.rows + 15) / 16)
+        self.owner = owner
     }
 
-    private static func byteCount(_ precision: Precision, tiles: Int, columns: Int) -> Int {
-        switch precision {
-        case .f32: tiles * 16 * columns * 4
-        case .bf16: tiles * 16 * columns * 2
-        case .int8: tiles * ((columns + 31) / 32) * 512
-        case .int4: tiles * ((columns + 31) / 32) * 256
-        }
+    private static func padded(_ bias: [Float]?, tiles: Int) -> UnsafeMutablePointer<Float>? {
+        guard let bias else { return nil }
+        let padded = UnsafeMutablePointer<Float>.allocate(capacity: tiles * 16)
+        padded.initialize(repeating: 0, count: tiles * 16)
+        for (index, value) in bias.enumerated() { padded[index] = value }
+        return padded
     }
 
     init(
@@ -36,7 +50,8 @@ package final class PackedMatrix: @unchecked Sendable {
         rows = reader.rows
         columns = reader.columns
         self.precision = precision
-        let tiles = (reader.rows + 15) / 16, count = Self.byteCount(precision, tiles: tiles, columns: reader.columns)
+        let tiles = (reader.rows + 15) / 16
+        let count = PackedSize(rows: reader.rows, columns: reader.columns, precision: precision).quants
         storage = .allocate(byteCount: max(1, count), alignment: 64)
         // What stands for zero: rows behind the last answer nothing.
         let zero: UInt8 =
@@ -53,14 +68,8 @@ package final class PackedMatrix: @unchecked Sendable {
         } else {
             scales = nil
         }
-        if let bias {
-            let padded = UnsafeMutablePointer<Float>.allocate(capacity: tiles * 16)
-            padded.initialize(repeating: 0, count: tiles * 16)
-            for (index, value) in bias.enumerated() { padded[index] = value }
-            self.bias = padded
-        } else {
-            self.bias = nil
-        }
+        self.bias = Self.padded(bias, tiles: tiles)
+        owner = nil
         let row = UnsafeMutablePointer<Float>.allocate(capacity: columns)
         defer { row.deallocate() }
         for index in 0..<rows {
@@ -75,9 +84,10 @@ package final class PackedMatrix: @unchecked Sendable {
     }
 
     deinit {
+        bias?.deallocate()
+        guard owner == nil else { return }
         storage.deallocate()
         scales?.deallocate()
-        bias?.deallocate()
     }
 
     private var bytes: UnsafeMutablePointer<UInt8> { storage.assumingMemoryBound(to: UInt8.self) }

@@ -44,6 +44,7 @@ final class EngineWorker: @unchecked Sendable {
     private let shelf: ModelShelf
     private let limits: EngineLimits
     private let threads: Int
+    private let prepared: PreparedShelf?
     private let condition = NSCondition()
     private var mailbox = Mailbox()
 
@@ -57,11 +58,12 @@ final class EngineWorker: @unchecked Sendable {
         let reason: String
     }
 
-    init(_ key: EngineKey, shelf: ModelShelf, limits: EngineLimits, threads: Int) {
+    init(_ key: EngineKey, shelf: ModelShelf, limits: EngineLimits, threads: Int, prepared: PreparedShelf?) {
         self.key = key
         self.shelf = shelf
         self.limits = limits
         self.threads = threads
+        self.prepared = prepared
     }
 
     func begin() {
@@ -163,7 +165,10 @@ final class EngineWorker: @unchecked Sendable {
             throw JobFault(error, code: "model")
         }
         do {
-            return try LoadedModel(folder: folder, precision: key.precision)
+            let weights = prepared?.weights(key)
+            let model = try LoadedModel(folder: folder, precision: key.precision, prepared: weights)
+            if weights == nil { prepared?.keep(model, as: key) }
+            return model
         } catch {
             throw JobFault(.broken, "model", "\(key.model.text) cannot be loaded: \(error)", parameter: "model")
         }

@@ -39,6 +39,8 @@ package final class InferenceService: Sendable {
     let limits: EngineLimits
     /// That compute one model's answers.
     private let threads: Int
+    /// Where packed weights are kept; nil where they are not.
+    private let prepared: PreparedShelf?
     private let engines = Mutex(Engines())
     private let searches = Mutex(0)
     private let searching = DispatchQueue(label: "openledger.library")
@@ -49,15 +51,16 @@ package final class InferenceService: Sendable {
     /// - Parameter precision: "f32" or "int8", of local answers.
     package convenience init(
         shelf: ModelShelf, library: Library, peer: PeerID, precision: String = Precision.f32.rawValue,
-        threads: Int = 1
+        threads: Int = 1, prepared: PreparedShelf? = nil
     ) {
         self.init(
             shelf: shelf, library: library, peer: peer, precision: Precision(rawValue: precision) ?? .f32,
-            limits: EngineLimits(), threads: threads)
+            limits: EngineLimits(), threads: threads, prepared: prepared)
     }
 
     init(
-        shelf: ModelShelf, library: Library, peer: PeerID, precision: Precision, limits: EngineLimits, threads: Int = 1
+        shelf: ModelShelf, library: Library, peer: PeerID, precision: Precision, limits: EngineLimits, threads: Int = 1,
+        prepared: PreparedShelf? = nil
     ) {
         self.shelf = shelf
         self.library = library
@@ -65,6 +68,7 @@ package final class InferenceService: Sendable {
         self.precision = precision
         self.limits = limits
         self.threads = threads
+        self.prepared = prepared
     }
 
     deinit { close() }
@@ -99,8 +103,10 @@ package final class InferenceService: Sendable {
         for worker in workers { worker.close() }
     }
 
-    /// Takes a model out of memory where nothing runs on it: before it is removed from the shelf.
+    /// Takes a model out of memory where nothing runs on it, and off the disk what was prepared of it: before it is
+    /// removed from the shelf.
     package func unload(_ model: CID) {
+        prepared?.remove(model)
         engines.withLock { engines in
             for (key, worker) in engines.workers where key.model == model && worker.isIdle {
                 Self.drop(key, worker, &engines)
@@ -162,7 +168,7 @@ package final class InferenceService: Sendable {
         let refusal = engines.withLock { engines -> JobFault? in
             guard !engines.isClosed else { return .closing }
             let made = Self.worker(key, &engines) {
-                EngineWorker(key, shelf: shelf, limits: limits, threads: threads)
+                EngineWorker(key, shelf: shelf, limits: limits, threads: threads, prepared: prepared)
             }
             guard let worker = made else {
                 return JobFault(

@@ -33,6 +33,8 @@ package struct Home: Sendable {
     /// The hash of the network that this home is to join, while it has no genesis.
     package var wantedNetworkPath: String { "\(path)/network.wanted" }
     package var storePath: String { path }
+    /// Packed weights: may be removed at any time while no peer runs.
+    package var preparedPath: String { "\(path)/prepared" }
 
     /// Opens the folder, or makes it with mode 0700.
     package init(path: String) throws(HomeFault) {

@@ -139,7 +139,7 @@ package final class RunningPeer: Sendable {
             read: { try nodeStore.block($0) }, datanet: { directory.held($0) })
         let inference = InferenceService(
             shelf: shelf, library: library, peer: key.publicKey.peerID, precision: settings.text("precision"),
-            threads: settings.threads)
+            threads: settings.threads, prepared: Self.prepared(home, logger))
         let hub = NoticeHub()
         let box = LoopBox()
         let computing = DispatchQueue(label: "openledger.compute", attributes: .concurrent)
@@ -334,6 +334,16 @@ package final class RunningPeer: Sendable {
         PriceSchedule(
             request: try settings.amount("price.request"), promptToken: try settings.amount("price.prompt_token"),
             answerToken: try settings.amount("price.answer_token"))
+    }
+
+    /// Without it models are packed at every start: a peer runs all the same.
+    private static func prepared(_ home: Home, _ logger: Logger) -> PreparedShelf? {
+        do {
+            return try PreparedShelf(path: home.preparedPath, logger: logger)
+        } catch {
+            logger.warning("prepared weights are not kept: \(error)")
+            return nil
+        }
     }
 
     // MARK: Stop
