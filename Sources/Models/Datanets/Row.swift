@@ -89,6 +89,32 @@ package struct Row: Hashable, Sendable {
 
     /// Lower case (Unicode's mapping without locale), runs of white space as one space, none at the ends.
     package static func normalise(_ text: String) -> [UInt8] {
+        // Most rows are ASCII, where no table is needed: a peer reads every row of its datanets when it starts.
+        text.utf8.withContiguousStorageIfAvailable(normaliseASCII).flatMap { $0 } ?? normaliseScalars(text)
+    }
+
+    /// Nil where some byte is not ASCII.
+    private static func normaliseASCII(_ text: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
+        guard text.allSatisfy({ $0 < 0x80 }) else { return nil }
+        return [UInt8](unsafeUninitializedCapacity: text.count) { bytes, count in
+            var space = false
+            for byte in text {
+                if byte == 0x20 || (0x09...0x0d).contains(byte) {
+                    space = count > 0
+                } else {
+                    if space {
+                        bytes[count] = 0x20
+                        count += 1
+                    }
+                    space = false
+                    bytes[count] = (0x41...0x5a).contains(byte) ? byte | 0x20 : byte
+                    count += 1
+                }
+            }
+        }
+    }
+
+    static func normaliseScalars(_ text: String) -> [UInt8] {
         var bytes: [UInt8] = []
         var space = false
         for scalar in text.unicodeScalars {
