@@ -135,9 +135,7 @@ var targets: [Target] = [
         "Peer",
         [
             "Peer", "NodeCore", "Storage", "Gateway", "Inference", "Decoding", "Tokenizers", "ModelFiles",
-            "Attribution",
-            "Datanets", "Ledger", "Records",
-            "Primitives",
+            "Arithmetic", "Attribution", "Datanets", "Ledger", "Records", "Primitives", logging,
         ]),
 ]
 

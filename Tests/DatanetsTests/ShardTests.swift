@@ -110,3 +110,18 @@ func makeRows(_ count: Int, seed: UInt64) -> [Row] {
         #expect(throws: CBORFault.tooLarge(large.count)) { try Shard(decoding: large) }
     }
 }
+
+@Suite struct NormalisationTests {
+    /// The way for ASCII answers what the general one does.
+    @Test func bothWaysAgree() {
+        var random = SeededRandom(seed: 5)
+        let letters = Array("aZz0 \t\n\u{0b}\u{0c}\r\u{1c}\u{1f}\u{7f}.,İſKÅ\u{85}\u{a0}é😀\u{2003}".unicodeScalars)
+        for _ in 0..<4000 {
+            var text = String.UnicodeScalarView()
+            let range = random.next() % 2 == 0 ? 15 : letters.count
+            for _ in 0..<random.next() % 24 { text.append(letters[Int(random.next() % UInt64(range))]) }
+            #expect(Row.normalise(String(text)) == Row.normaliseScalars(String(text)))
+        }
+        #expect(Row.normalise("  Beef\t RIBS ") == Array("beef ribs".utf8))
+    }
+}

@@ -31,10 +31,17 @@ import Testing
             ignoresEnd: true, logProbabilities: 3, scoresPrompt: index % 7 == 6)
     }
 
-    @Test(arguments: Precision.allCases) func theWayChangesNothing(precision: Precision) throws {
+    @Test(arguments: Precision.allCases, CachePrecision.allCases)
+    func theWayChangesNothing(precision: Precision, kept: CachePrecision) throws {
         let family = try Family("llama3", precision: precision)
         let requests = (0..<32).map { Self.request(family, $0) }
-        let alone = try requests.map { try hear(try Self.engine(family) { $0.keepsPages = false }, [$0])[0] }
+        let alone = try requests.map { request in
+            let engine = try Self.engine(family) {
+                $0.keepsPages = false
+                $0.cachePrecision = kept
+            }
+            return try hear(engine, [request])[0]
+        }
         #expect(alone.allSatisfy { $0.tokens.count == 24 && $0.finish == .length })
         for chunk in [1, 7, 64] {
             for count in [1, 7, 32] {
@@ -46,6 +53,7 @@ import Testing
                             $0.promptTokensBesideAnswersMax = chunk
                             $0.stepTokensMax = max(count, chunk)
                             $0.keepsPages = keeps
+                            $0.cachePrecision = kept
                         }, width: 1 + count % 2)
                     let heard = try hear(engine, requests) { #expect(engine.faults == []) }
                     #expect(heard == alone, "chunk \(chunk), batch \(count), cache \(keeps)")
@@ -53,6 +61,31 @@ import Testing
                 }
             }
         }
+    }
+
+    /// int8 keys and values take a quarter of the memory and stay near what they stand for.
+    @Test(arguments: ["llama3", "gemma2", "gemma3", "qwen3", "deepseek_v3"])
+    func keptInInt8(name: String) throws {
+        let family = try Family(name)
+        let prompt = family.prompts.max { $0.count < $1.count } ?? []
+        func scores(_ kept: CachePrecision) throws -> [Float] {
+            let engine = try Self.engine(family) { $0.cachePrecision = kept }
+            _ = try engine.submit(
+                GenerationRequest(
+                    prompt: prompt, tokensMax: 1, ignoresEnd: true, logProbabilities: 1, scoresPrompt: true))
+            var found: [Float] = []
+            while !engine.isIdle {
+                for output in engine.step() { found += output.prompt.compactMap(\.logProbability) }
+            }
+            return found
+        }
+        let exact = try scores(.f32), near = try scores(.int8)
+        #expect(exact.count == near.count && exact.count > 4)
+        let greatest = zip(exact, near).map { abs($0 - $1) }.max() ?? .infinity
+        // Not equal: what is kept is read back.
+        #expect(greatest > 0 && greatest < 0.25, "\(greatest)")
+        let config = family.model.config
+        #expect(config.cacheBytesPerPosition(.int8) * 2 < config.cacheBytesPerPosition(.f32))
     }
 
     /// Few pages: sequences are put back and computed again, and kept pages are evicted.

@@ -42,7 +42,7 @@ struct PreparedWeightsTests {
         return tokens
     }
 
-    @Test(arguments: ["llama3", "gemma2", "deepseek_v3", "qwen2"], Precision.allCases)
+    @Test(arguments: ["llama3", "gemma2", "deepseek_v3"], Precision.allCases)
     func whatIsMappedComputesTheSame(family: String, precision: Precision) throws {
         let files = try folder(fixtures.appending(path: family))
         let model = try LoadedModel(folder: files, precision: precision)
@@ -73,12 +73,6 @@ struct PreparedWeightsTests {
         var older = bytes
         older[4] ^= 1
         #expect(Image(older).weights(bytes.count, key: Self.key, .int8) == nil)
-        // Another model's file under this model's key: shapes differ, so it is packed anew.
-        let small = try LoadedModel(folder: try folder(fixtures.appending(path: "gemma2")), precision: .int8)
-        let weights = try #require(held.weights(bytes.count, key: Self.key, .int8))
-        let mixed = try LoadedModel(
-            folder: try folder(fixtures.appending(path: "gemma2")), precision: .int8, prepared: weights)
-        #expect(try answer(mixed) == answer(small))
     }
 
     @Test func noByteOfTheIndexTraps() throws {

@@ -4,6 +4,7 @@
 import Arithmetic
 import Foundation
 import Inference
+import Records
 import Synchronization
 import Testing
 
@@ -58,9 +59,8 @@ struct WorkerThreadsTests {
 
     @Test(arguments: [Precision.f32, .int8])
     func theBitsAreThoseOfOneThread(precision: Precision) throws {
-        let starter = try #require(Starter.find(nil))
         let model = try LoadedModel(
-            folder: try MappedFolder(try FolderFiles.list(starter.model, kind: .model)), precision: precision)
+            folder: try MappedFolder(try FolderFiles.list(Starter.model, kind: .model)), precision: precision)
         func answers(_ pool: any WorkerPool) throws -> [[Int32]] {
             let engine = Engine(model: model, pool: pool)
             var found: [SequenceID: [Int32]] = [:]

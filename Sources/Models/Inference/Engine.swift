@@ -56,7 +56,7 @@ package final class Engine {
         self.model = model
         self.limits = limits
         self.instructionSet = instructionSet
-        pool = PagePool(config: model.config, bytesMax: limits.cacheBytesMax)
+        pool = PagePool(config: model.config, bytesMax: limits.cacheBytesMax, precision: limits.cachePrecision)
         cache = PageCache(pool: pool, keeps: limits.keepsPages)
         adapters = AdapterStore(limits)
         scheduler = Scheduler(limits)

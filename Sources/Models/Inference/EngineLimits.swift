@@ -20,6 +20,8 @@ package struct EngineLimits: Hashable, Sendable {
     package var fairnessTokens = 256
     /// The key/value cache; never exceeded.
     package var cacheBytesMax = 256 << 20
+    /// How keys and values are kept: int8 takes a quarter of the memory and changes answers' bits.
+    package var cachePrecision = CachePrecision.f32
     /// Whether pages outlive their sequences, for prompts that begin alike.
     package var keepsPages = true
     /// Adapters that are known by name, and the memory of those whose weights are here; never exceeded.

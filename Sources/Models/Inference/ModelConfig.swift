@@ -45,11 +45,6 @@ package struct ModelConfig: Hashable, Sendable {
     package var keyValueHeads: Int { attention.cachedHeads }
     package var headDimension: Int { attention.cachedKey }
     package var valueDimension: Int { attention.cachedValue }
-
-    /// Bytes of the cache that one position takes, in every layer.
-    package var cacheBytesPerPosition: Int {
-        4 * layers * keyValueHeads * (headDimension + (valueDimension + 15) / 16 * 16)
-    }
 }
 
 extension ModelConfig {

@@ -1,21 +1,39 @@
 // What lies inside one page of the key/value cache:
 //
 //     page: [layer][kv head] { keys [head_dim][16]   values [16][value_dim rounded up to 16] }
+//     int8:                  { keys, a scale a position   values, a scale a position }
 //
 // Keys lie so that a lane is a position, values so that a lane is a channel: Protocol/numerics.md. Who counts, shares and
 // evicts pages (PagePool, PrefixTree, PageCache) knows only `pageBytes`.
 
+/// How keys and values are kept. Attention reads back what was kept, so this changes an answer's bits.
+package enum CachePrecision: String, Hashable, Sendable, CaseIterable {
+    case f32
+    case int8
+}
+
 struct PageLayout: Hashable, Sendable {
-    /// Of one layer and key/value head.
-    let floatsPerHead: Int
-    let keyFloats: Int
-    let pageFloats: Int
+    let precision: CachePrecision
+    /// Of one layer and key/value head: keys, then values.
+    let keyBytes: Int
+    let headBytes: Int
+    let pageBytes: Int
 
-    var pageBytes: Int { pageFloats * 4 }
+    init(config: ModelConfig, precision: CachePrecision) {
+        self.precision = precision
+        let keys = config.headDimension, values = (config.valueDimension + 15) / 16 * 16
+        let positions = PagePool.positionsPerPage
+        let element = precision == .int8 ? 1 : 4, scales = precision == .int8 ? 4 * positions : 0
+        // A head begins at a whole line.
+        keyBytes = (keys * positions * element + scales + 63) / 64 * 64
+        headBytes = keyBytes + (values * positions * element + scales + 63) / 64 * 64
+        pageBytes = config.layers * config.keyValueHeads * headBytes
+    }
+}
 
-    init(config: ModelConfig) {
-        keyFloats = config.headDimension * PagePool.positionsPerPage
-        floatsPerHead = keyFloats + (config.valueDimension + 15) / 16 * 16 * PagePool.positionsPerPage
-        pageFloats = config.layers * config.keyValueHeads * floatsPerHead
+extension ModelConfig {
+    /// Bytes of the cache that one position takes.
+    package func cacheBytesPerPosition(_ precision: CachePrecision) -> Int {
+        PageLayout(config: self, precision: precision).pageBytes / PagePool.positionsPerPage
     }
 }

@@ -21,14 +21,11 @@ final class PagePool {
     private(set) var pagesIdle = 0
 
     var pageBytes: Int { layout.pageBytes }
-    var keyFloats: Int { layout.keyFloats }
-    var floatsPerHead: Int { layout.floatsPerHead }
-    var pageFloats: Int { layout.pageFloats }
     /// Pages that are neither held nor kept, those not yet made included.
     var pagesFree: Int { pagesMax - pagesHeld - pagesIdle }
 
-    init(config: ModelConfig, bytesMax: Int) {
-        layout = PageLayout(config: config)
+    init(config: ModelConfig, bytesMax: Int, precision: CachePrecision = .f32) {
+        layout = PageLayout(config: config, precision: precision)
         pagesMax = max(0, bytesMax) / max(1, layout.pageBytes)
     }
 
@@ -117,7 +114,7 @@ final class PageTable {
     let capacity: Int
     private(set) var count = 0
     /// What the attention kernel reads; nil from `count` on.
-    let pages: UnsafeMutablePointer<UnsafePointer<Float>?>
+    let pages: UnsafeMutablePointer<UnsafeRawPointer?>
     private let numbers: UnsafeMutablePointer<PageNumber>
 
     init(capacity: Int) {
@@ -141,14 +138,14 @@ final class PageTable {
     func append(_ page: PageNumber, _ bytes: UnsafeMutableRawPointer) {
         precondition(count < capacity)
         numbers[count] = page
-        pages[count] = UnsafePointer(bytes.assumingMemoryBound(to: Float.self))
+        pages[count] = UnsafeRawPointer(bytes)
         count += 1
     }
 
     func replace(_ index: Int, by page: PageNumber, _ bytes: UnsafeMutableRawPointer) {
         precondition(index >= 0 && index < count)
         numbers[index] = page
-        pages[index] = UnsafePointer(bytes.assumingMemoryBound(to: Float.self))
+        pages[index] = UnsafeRawPointer(bytes)
     }
 
     func removeLast() -> PageNumber? {

@@ -128,7 +128,10 @@ extension Transformer {
             space.cosines[rope][row], space.sines[rope][row])
     }
 
-    private func offset(layer: Int, head: Int) -> Int { (layer * config.keyValueHeads + head) * cache.floatsPerHead }
+    /// Bytes into a page.
+    private func offset(layer: Int, head: Int) -> Int { (layer * config.keyValueHeads + head) * cache.layout.headBytes }
+
+    private var isInt8: Int32 { cache.layout.precision == .int8 ? 1 : 0 }
 
     private func store(
         layer: Int, head: Int, row: Int, key: UnsafePointer<Float>, value: UnsafePointer<Float>
@@ -136,10 +139,10 @@ extension Transformer {
         let segment = segments[space.rowSegment[row]]
         let position = segment.start + row - segment.row
         guard let page = segment.pages.pages[position / PagePool.positionsPerPage] else { return }
-        let at = UnsafeMutablePointer(mutating: page) + offset(layer: layer, head: head)
+        let at = UnsafeMutableRawPointer(mutating: page) + offset(layer: layer, head: head)
         kernel_store_kv(
-            at, at + cache.keyFloats, position % PagePool.positionsPerPage, config.headDimension, config.valueDimension,
-            0, key, value)
+            at, at + cache.layout.keyBytes, position % PagePool.positionsPerPage, config.headDimension,
+            config.valueDimension, isInt8, key, value)
     }
 
     /// Softmax of every head's query over what its sequence has cached, summed over values.
@@ -155,13 +158,13 @@ extension Transformer {
                 let row = item / (keyValueHeads * parts), first = item % (keyValueHeads * parts) * count
                 let segment = segments[space.rowSegment[row]]
                 let position = segment.start + row - segment.row
-                let keyOffset = offset(layer: layer, head: first / group) * 4
+                let keyOffset = offset(layer: layer, head: first / group)
                 var job = kernel_attention_job(
                     q: queries[row] + first * headStride, q_token_stride: queries.stride, q_head_stride: headStride,
                     tokens: 1, group: count, key_dim: config.headDimension, value_dim: config.valueDimension,
                     position: position, window: window ?? 0, scale: plan.scale, soft_cap: plan.scoreCap ?? 0,
-                    pages: UnsafeRawPointer(segment.pages.pages).assumingMemoryBound(to: UnsafeRawPointer?.self),
-                    key_offset: keyOffset, value_offset: keyOffset + cache.keyFloats * 4, is_int8: 0,
+                    pages: segment.pages.pages, key_offset: keyOffset, value_offset: keyOffset + cache.layout.keyBytes,
+                    is_int8: isInt8,
                     out: out[row] + first * outStride, out_token_stride: out.stride, out_head_stride: outStride)
                 kernel_attend(isa, &job)
             }

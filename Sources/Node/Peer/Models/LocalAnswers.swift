@@ -251,7 +251,7 @@ struct LocalPlan: Sendable {
 
     /// What the context leaves, as far as the cache could ever hold it.
     private static func room(after prompt: Int, _ model: LoadedModel, cacheBytesMax: Int) -> Int {
-        let positions = cacheBytesMax / max(1, model.config.cacheBytesPerPosition) / 16 * 16
+        let positions = cacheBytesMax / max(1, model.config.cacheBytesPerPosition(.f32)) / 16 * 16
         return max(1, min(model.config.contextTokens, positions) - prompt)
     }
 }
