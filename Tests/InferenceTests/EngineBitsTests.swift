@@ -64,7 +64,7 @@ import Testing
     }
 
     /// int8 keys and values take a quarter of the memory and stay near what they stand for.
-    @Test(arguments: ["llama3", "gemma2", "gemma3", "qwen3", "deepseek_v3"])
+    @Test(arguments: ["llama2", "llama3", "gemma2", "gemma3", "glm", "deepseek_v3"])
     func keptInInt8(name: String) throws {
         let family = try Family(name)
         let prompt = family.prompts.max { $0.count < $1.count } ?? []

@@ -4,7 +4,7 @@ package import Primitives
 
 package struct GatewayLimits: Sendable, Hashable {
     package var connectionsMax = 256
-    package var requestsMax = 128
+    package var requestsMax = 512
     package var eventListenersMax = 32
     package var jsonBytesMax = 1 << 20
     package var rowsBytesMax = 16 << 20
