@@ -120,7 +120,7 @@ var targets: [Target] = [
     tests("Decoding", ["Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Primitives"]),
     tests(
         "Inference",
-        ["Inference", "Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Primitives"]),
+        ["Inference", "Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Records", "Primitives"]),
     tests("Datanets", ["Datanets", "Records", "Primitives"]),
     tests("Attribution", ["Attribution", "Datanets", "Records", "Primitives"]),
     tests("Ledger", ["Ledger", "Records", "Primitives"]),

@@ -238,7 +238,7 @@ extension Engine {
     func compute() {
         guard !batch.tokens.isEmpty else { return }
         counters.steps &+= 1
-        transformer.forward(tokens: batch.tokens, segments: batch.segments)
+        guard forward() else { return }
         for sequence in batch.sequences {
             guard var cursor = sequence.cursor else { continue }
             sequence.cursor = nil

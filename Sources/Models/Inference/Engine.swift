@@ -22,6 +22,11 @@ package final class Engine {
     let cache: PageCache
     let adapters: AdapterStore
     let transformer: Transformer
+    /// Present where some layers are computed elsewhere.
+    let relay: (any StageRelay)?
+    let runs: [LayerRun]
+    /// Set once layers are gone that nobody else computes: the engine is of no more use.
+    package internal(set) var lost: StageFault?
     var scheduler: Scheduler
     var sampler: Sampler
     let endTokens: Set<Int32>
@@ -45,10 +50,18 @@ package final class Engine {
     private var lastStep: Instant?
     private var deadlines = 0
 
+    /// - Parameter relay: for the layers that `model` lacks.
     package init(
         model: LoadedModel, limits: EngineLimits = EngineLimits(), pool workers: any WorkerPool = SerialPool(),
-        instructionSet: InstructionSet = .best
+        instructionSet: InstructionSet = .best, relay: (any StageRelay)? = nil
     ) {
+        let stages = relay?.stages.count ?? 0
+        precondition(
+            relay?.completes(model.range, of: model.config.layers) ?? (model.range.count == model.config.layers),
+            "layers are neither here nor elsewhere")
+        precondition(relay == nil || limits.cachePrecision == .f32, "stages keep keys and values in f32")
+        self.relay = relay
+        runs = Self.runs(model.range, relay)
         var limits = limits
         limits.sequencesMax = max(1, limits.sequencesMax)
         limits.stepTokensMax = max(limits.sequencesMax, limits.stepTokensMax)
@@ -56,8 +69,10 @@ package final class Engine {
         self.model = model
         self.limits = limits
         self.instructionSet = instructionSet
-        pool = PagePool(config: model.config, bytesMax: limits.cacheBytesMax, precision: limits.cachePrecision)
-        cache = PageCache(pool: pool, keeps: limits.keepsPages)
+        pool = PagePool(
+            config: model.config, bytesMax: limits.cacheBytesMax, precision: limits.cachePrecision,
+            layers: model.range.count, stages: stages, countMax: relay?.pagesMax ?? .max)
+        cache = PageCache(pool: pool, keeps: limits.keepsPages, notesCopies: relay != nil)
         adapters = AdapterStore(limits)
         scheduler = Scheduler(limits)
         transformer = Transformer(
@@ -93,6 +108,10 @@ package final class Engine {
 
     private func take(_ request: GenerationRequest) throws(EngineFault) -> SequenceID {
         try request.check(model.config, limits)
+        if relay != nil, request.adapter != nil || request.fusion != nil {
+            throw .parameter(
+                name: "model", reason: "is split over several peers, which have no adapters; ask for the model alone")
+        }
         let tokensMax = min(request.tokensMax, model.config.contextTokens - request.prompt.count)
         let pages = PagePool.pages(positions: request.prompt.count + max(0, tokensMax - 1))
         guard pages <= pool.pagesMax else { throw .exceedsCache(pages: pages, pagesMax: pool.pagesMax) }

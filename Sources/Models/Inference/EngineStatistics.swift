@@ -38,6 +38,9 @@ package struct EngineStatistics: Hashable, Sendable {
     package var draftTokens: UInt64 = 0
     package var acceptedTokens: UInt64 = 0
     package var pageEvictions: UInt64 = 0
+    /// Peers that took the place of others who computed layers, and positions computed again there.
+    package var stagesReplaced: UInt64 = 0
+    package var refilledTokens: UInt64 = 0
     package var adapterLoads: UInt64 = 0
     package var adapterLoadFailures: UInt64 = 0
     /// Requests that found their adapter in memory.

@@ -167,13 +167,7 @@ struct LayerReader {
                     try source.tensor([place.module + ".bias"]), firstRow: place.firstRow, rows: shape.rows,
                     of: place.totalRows, columns: 1, pairedRows: place.pairedRows, file: source.file))
         }
-        // What runs once a head or decides which experts run stays exact at every precision: it is small.
-        let isExact =
-            switch shape.projection {
-            case .router, .headKey, .headValue: true
-            default: false
-            }
-        let precision = isExact ? .f32 : precision
+        let precision = shape.staysExact ? .f32 : precision
         let packed = prepared?.matrix(
             MatrixPlace(layer: layer, slot: slot), rows: shape.rows, columns: shape.columns, precision: precision,
             bias: bias)

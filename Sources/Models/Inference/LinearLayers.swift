@@ -21,6 +21,14 @@ package struct LinearShape: Hashable, Sendable {
     /// Experts of its layer, where it is one's.
     var experts: Int?
     var latent: LatentPlan?
+
+    /// What runs once a head or decides which experts run stays exact at every precision: it is small.
+    var staysExact: Bool {
+        switch projection {
+        case .router, .headKey, .headValue: true
+        default: false
+        }
+    }
 }
 
 extension ModelConfig {

@@ -39,10 +39,13 @@ package final class LoadedModel: Sendable {
     package let tokenizer: Tokenizer?
     package let template: ChatTemplate?
     let embeddings: EmbeddingTable
+    /// Those of `range`.
     let layers: [Layer]
     let finalNorm: [Float]
     let head: PackedMatrix
 
+    /// The layers that are here.
+    package let range: Range<Int>
     /// Bytes that the weights take in memory.
     package let weightBytes: Int
     /// Of these, what every token of an answer is multiplied with; all experts counted.
@@ -56,18 +59,29 @@ package final class LoadedModel: Sendable {
         return ids
     }
 
-    /// - Parameter prepared: matrices of this very model and precision that were packed before.
+    /// - Parameters:
+    ///   - prepared: matrices of this very model and precision that were packed before.
+    ///   - part: what of the model is read; nil for all of it.
     package init(
-        folder: any ModelFolder, precision: Precision, prepared: PreparedWeights? = nil
+        folder: any ModelFolder, precision: Precision, prepared: PreparedWeights? = nil, part: ModelPart? = nil
     ) throws(ModelFault) {
         let source = try ModelSource(folder: folder)
         let config = try source.config()
         let file = source.file
+        let part = part ?? ModelPart(layers: 0..<config.layers, hasEnds: true)
+        guard part.layers.upperBound <= config.layers else {
+            throw .unsupported(
+                file: file, feature: "layer \(part.layers.upperBound - 1) of a model that has \(config.layers) layers")
+        }
+        range = part.layers
+        // Without its ends a part has tables of no rows.
+        let endRows = part.hasEnds ? config.vocabulary : 0
         let table = try RowReader(
-            try source.tensor(config.embeddingNames), rows: config.vocabulary, columns: config.hidden, file: file)
+            try source.tensor(config.embeddingNames), firstRow: 0, rows: endRows, of: config.vocabulary,
+            columns: config.hidden, file: file)
         // The head's checks (shape, finite values) hold for a tied table too; an untied one is read once more for them.
         if !config.tiedEmbeddings, prepared == nil {
-            for token in 0..<config.vocabulary {
+            for token in 0..<endRows {
                 let row = table.row(token)
                 guard kernel_all_finite(row, row.count) == 1 else { throw .notFinite(tensor: table.name) }
             }
@@ -76,10 +90,11 @@ package final class LoadedModel: Sendable {
             config.tiedEmbeddings
             ? table
             : try RowReader(
-                try source.tensor(config.headNames), rows: config.vocabulary, columns: config.hidden, file: file)
+                try source.tensor(config.headNames), firstRow: 0, rows: endRows, of: config.vocabulary,
+                columns: config.hidden, file: file)
         let packedHead = prepared?.matrix(
             .head, rows: config.vocabulary, columns: config.hidden, precision: precision.ofHead, bias: nil)
-        if let packedHead {
+        if let packedHead, part.hasEnds {
             head = packedHead
         } else {
             head = try PackedMatrix(headReader, precision: precision.ofHead, bias: nil, file: file)
@@ -87,16 +102,17 @@ package final class LoadedModel: Sendable {
         embeddings = EmbeddingTable(table, of: folder)
         let reader = LayerReader(source: source, config: config, precision: precision, prepared: prepared)
         var layers: [Layer] = []
-        layers.reserveCapacity(config.layers)
-        for index in 0..<config.layers { layers.append(try reader.layer(index)) }
+        layers.reserveCapacity(part.layers.count)
+        for index in part.layers { layers.append(try reader.layer(index)) }
         self.layers = layers
         weightBytes = layers.reduce(head.byteCount + embeddings.byteCount) { $0 + $1.byteCount }
         multipliedWeights = layers.reduce(head.rows * head.columns) { $0 + $1.weightCount }
         finalNorm = try source.vector(config.finalNormNames, count: config.hidden, offset: config.normOffset)
         self.config = config
         self.precision = precision
-        tokenizer = folder.bytes(of: Tokenizer.file) == nil ? nil : try Tokenizer(folder: folder)
-        template = try ChatTemplate(folder: folder)
+        let readsText = part.hasEnds && folder.bytes(of: Tokenizer.file) != nil
+        tokenizer = readsText ? try Tokenizer(folder: folder) : nil
+        template = part.hasEnds ? try ChatTemplate(folder: folder) : nil
         if let tokenizer, tokenizer.vocabularyCount > config.vocabulary {
             throw .malformed(
                 file: Tokenizer.file,
@@ -112,7 +128,7 @@ extension LoadedModel {
         var found: [(MatrixPlace, PackedMatrix)] = []
         for (index, layer) in layers.enumerated() {
             for linear in layer.linears {
-                found.append((MatrixPlace(layer: index, slot: linear.slot), linear.matrix))
+                found.append((MatrixPlace(layer: range.lowerBound + index, slot: linear.slot), linear.matrix))
             }
         }
         return found.sorted { $0.0 < $1.0 } + [(.head, head)]

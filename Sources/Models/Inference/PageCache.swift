@@ -28,11 +28,15 @@ final class PageCache {
     private let keeps: Bool
     private var tree = PrefixTree()
     private(set) var evictions: UInt64 = 0
+    /// Whether copies are written down for others to repeat.
+    private let notesCopies: Bool
+    private var copies: [(from: PageNumber, to: PageNumber)] = []
 
     /// - Parameter keeps: false for a cache that forgets a page with its last holder.
-    init(pool: PagePool, keeps: Bool) {
+    init(pool: PagePool, keeps: Bool, notesCopies: Bool = false) {
         self.pool = pool
         self.keeps = keeps
+        self.notesCopies = notesCopies
     }
 
     /// Pages that can be had without taking them from a sequence.
@@ -62,6 +66,17 @@ final class PageCache {
         cursor.tip = nil
         cursor.shared = 0
         cursor.publishes = true
+    }
+
+    /// Pages that only the tree keeps become free: what belongs to them elsewhere is gone.
+    func forgetIdle() {
+        while let idle = tree.evict() { pool.drop(idle) }
+    }
+
+    /// What was copied since, in order.
+    func takeCopies() -> [(from: PageNumber, to: PageNumber)] {
+        defer { copies.removeAll(keepingCapacity: true) }
+        return copies
     }
 
     private func letGo(_ page: PageNumber) {
@@ -123,8 +138,9 @@ final class PageCache {
             }
         }
         guard let found else { return cached }
-        let own = cursor.table[cached / Self.edge]
-        pool.bytes(of: own).copyMemory(from: pool.bytes(of: tree.page(of: found.node)), byteCount: pool.pageBytes)
+        let own = cursor.table[cached / Self.edge], other = tree.page(of: found.node)
+        pool.bytes(of: own).copyMemory(from: pool.bytes(of: other), byteCount: pool.pageBytes)
+        if notesCopies { copies.append((other, own)) }
         return cached + found.count
     }
 

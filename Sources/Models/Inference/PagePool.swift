@@ -24,9 +24,16 @@ final class PagePool {
     /// Pages that are neither held nor kept, those not yet made included.
     var pagesFree: Int { pagesMax - pagesHeld - pagesIdle }
 
-    init(config: ModelConfig, bytesMax: Int, precision: CachePrecision = .f32) {
-        layout = PageLayout(config: config, precision: precision)
-        pagesMax = max(0, bytesMax) / max(1, layout.pageBytes)
+    /// - Parameters:
+    ///   - layers: that are computed here; nil: all.
+    ///   - stages: that are computed elsewhere.
+    ///   - countMax: pages that those have granted.
+    init(
+        config: ModelConfig, bytesMax: Int, precision: CachePrecision = .f32, layers: Int? = nil, stages: Int = 0,
+        countMax: Int = .max
+    ) {
+        layout = PageLayout(config: config, precision: precision, layers: layers, stages: stages)
+        pagesMax = min(countMax, max(0, bytesMax) / max(1, layout.pageBytes))
     }
 
     deinit {

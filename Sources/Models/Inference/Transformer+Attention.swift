@@ -129,7 +129,9 @@ extension Transformer {
     }
 
     /// Bytes into a page.
-    private func offset(layer: Int, head: Int) -> Int { (layer * config.keyValueHeads + head) * cache.layout.headBytes }
+    private func offset(layer: Int, head: Int) -> Int {
+        ((layer - firstCached) * config.keyValueHeads + head) * cache.layout.headBytes
+    }
 
     private var isInt8: Int32 { cache.layout.precision == .int8 ? 1 : 0 }
 

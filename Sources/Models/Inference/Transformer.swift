@@ -35,6 +35,8 @@ final class Transformer {
     private let frequencies: [[Float]]
     var segments: [BatchSegment] = []
     var rows = 0
+    /// The layer whose keys and values are the first in a page.
+    var firstCached: Int
     /// Of the batch: its greatest rank as whole tiles.
     var rankStride = 16
 
@@ -54,6 +56,7 @@ final class Transformer {
         isa = instructionSet.code
         width = max(1, pool.width)
         config = model.config
+        firstCached = model.range.lowerBound
         let space = Workspace(
             config: model.config, rows: rowsMax, logitRows: logitRowsMax, slices: width,
             lowRankFloats: Self.groupMax * Self.rankStrideMax)
@@ -62,40 +65,62 @@ final class Transformer {
         frequencies = model.config.ropes.map(\.inverseFrequencies)
     }
 
-    /// Runs the layers; what the last one says of each row is left in place for `computeLogits`.
+    /// Runs all layers; what the last one says of each row is left in place for `computeLogits`.
     func forward(tokens: [Int32], segments batch: [BatchSegment]) {
-        precondition(tokens.count <= rowsMax)
-        segments = batch
-        rows = tokens.count
-        rankStride = (segments.reduce(1) { max($0, $1.adapter?.rankMax ?? 0) } + 15) / 16 * 16
+        begin(tokens: tokens, segments: batch)
+        run(layers: 0..<config.layers)
+        end()
+    }
+
+    /// Puts tokens at the beginning of the stream.
+    func begin(tokens: [Int32], segments batch: [BatchSegment]) {
+        begin(rows: tokens.count, segments: batch)
         for (row, token) in tokens.enumerated() {
             model.embeddings.read(token: token, into: space.stream[row])
             if let scale = config.embeddingScale { kernel_scale(isa, space.stream[row], config.hidden, scale) }
         }
+    }
+
+    /// Takes a batch whose rows' stream is filled by whoever calls.
+    func begin(rows count: Int, segments batch: [BatchSegment]) {
+        precondition(count <= rowsMax)
+        segments = batch
+        rows = count
+        rankStride = (segments.reduce(1) { max($0, $1.adapter?.rankMax ?? 0) } + 15) / 16 * 16
         for (index, segment) in segments.enumerated() {
             for token in 0..<segment.count {
                 space.rowSegment[segment.row + token] = index
                 turn(row: segment.row + token, position: segment.start + token)
             }
         }
+    }
+
+    /// Runs consecutive layers that are here. The stream holds what those before them left, and then what they leave: the
+    /// last sublayer's answer is added to it, so that whoever goes on needs nothing else.
+    func run(layers: Range<Int>) {
+        guard !layers.isEmpty else { return }
         var pending: [Float]?
-        for (index, layer) in model.layers.enumerated() {
-            let input = NormedInput(addsDelta: index > 0, deltaNorm: pending, norm: layer.beforeAttention)
+        for index in layers {
+            let place = index - model.range.lowerBound
+            let layer = model.layers[place], steps = steps[place]
+            let input = NormedInput(
+                addsDelta: index > layers.lowerBound, deltaNorm: pending, norm: layer.beforeAttention)
             switch layer.attention {
-            case .grouped(let weights): attend(weights, steps[index], input, layer: index)
-            case .latent(let weights): attend(weights, steps[index], input, layer: index)
+            case .grouped(let weights): attend(weights, steps, input, layer: index)
+            case .latent(let weights): attend(weights, steps, input, layer: index)
             }
             let middle = NormedInput(
                 addsDelta: true, deltaNorm: layer.afterAttention, norm: layer.beforeFeedForward)
             switch layer.feedForward {
-            case .dense(let unit): feedForward(unit, steps[index], middle, layer: index)
-            case .experts(let weights): feedForward(weights, steps[index], middle, layer: index)
+            case .dense(let unit): feedForward(unit, steps, middle, layer: index)
+            case .experts(let weights): feedForward(weights, steps, middle, layer: index)
             }
             pending = layer.afterFeedForward
         }
         for row in 0..<rows { addDelta(row, norm: pending) }
-        segments.removeAll(keepingCapacity: true)
     }
+
+    func end() { segments.removeAll(keepingCapacity: true) }
 
     /// Logits of at most `logitRowsMax` of the batch's rows, in their order.
     func computeLogits(of chosen: ArraySlice<Int>) {
