@@ -30,6 +30,7 @@ package enum PeerBenchmarks {
         ("stream", { try await StreamBenchmark.run(seconds: $0.seconds) }),
         ("gossip", { try await GossipBenchmark.run(seconds: $0.seconds) }),
         ("decode", { try await DecodeBenchmark.run($0) }), ("serving", { try await ServingBenchmark.run($0) }),
+        ("adapters", { try await AdapterBenchmark.run($0) }),
         ("memory", { try await MemoryBenchmark.run(seconds: $0.seconds) }),
         ("start", { try await StartBenchmark.run(seconds: $0.seconds) }),
     ]

@@ -47,8 +47,8 @@ enum ServingBenchmark {
         var members = [
             JSONMember("model", .string((path as NSString).lastPathComponent)),
             JSONMember("precision", .string(side.model.precision.rawValue)),
-            JSONMember("threads", .integer(Int64(plan.threads))), JSONMember("rounds", .integer(Int64(rounds))),
-            JSONMember("adapters", .integer(Int64(plan.adapters.count))),
+            JSONMember("threads", .integer(plan.threads)), JSONMember("rounds", .integer(rounds)),
+            JSONMember("adapters", .integer(plan.adapters.count)),
             JSONMember("instruction_set", .string(InstructionSet.best.name)),
             JSONMember("ours", .members(own.map { .figure($0.0, $0.1) })),
         ]

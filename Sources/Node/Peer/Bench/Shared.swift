@@ -9,5 +9,6 @@ final class Shared<Value: Sendable>: Sendable {
 
     var value: Value { stored.withLock { $0 } }
 
-    func change(_ body: (inout Value) -> Void) { stored.withLock { body(&$0) } }
+    @discardableResult
+    func change<Answer: Sendable>(_ body: (inout Value) -> Answer) -> Answer { stored.withLock { body(&$0) } }
 }
