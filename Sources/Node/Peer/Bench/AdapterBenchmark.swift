@@ -94,10 +94,11 @@ enum AdapterBenchmark {
             let watch = Stopwatch()
             var tokens = 0
             repeat {
-                while live.count < AdapterBenchmark.concurrent, seconds == 0 || watch.seconds < seconds {
+                while live.count < AdapterBenchmark.concurrent,
+                    seconds == 0 ? outcome.requests < AdapterBenchmark.concurrent : watch.seconds < seconds
+                {
                     live.insert(try engine.submit(request(outcome.requests, adapter: zipf.draw(&random))))
                     outcome.requests += 1
-                    if seconds == 0, outcome.requests >= AdapterBenchmark.concurrent { break }
                 }
                 let came = inbox.change { box in
                     defer { box.removeAll() }
