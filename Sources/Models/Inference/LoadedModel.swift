@@ -110,15 +110,19 @@ package final class LoadedModel: Sendable {
         finalNorm = try source.vector(config.finalNormNames, count: config.hidden, offset: config.normOffset)
         self.config = config
         self.precision = precision
-        let readsText = part.hasEnds && folder.bytes(of: Tokenizer.file) != nil
-        tokenizer = readsText ? try Tokenizer(folder: folder) : nil
-        template = part.hasEnds ? try ChatTemplate(folder: folder) : nil
+        guard part.hasEnds else {
+            tokenizer = nil
+            template = nil
+            return
+        }
+        let texts = if let gguf = source.gguf { try ModelTexts(gguf) } else { try ModelTexts(folder: folder) }
+        tokenizer = texts.tokenizer
+        template = texts.template
         if let tokenizer, tokenizer.vocabularyCount > config.vocabulary {
             throw .malformed(
-                file: Tokenizer.file,
+                file: texts.file,
                 reason: "has \(tokenizer.vocabularyCount) tokens, the model only \(config.vocabulary)")
         }
-        withExtendedLifetime(folder) {}
     }
 }
 

@@ -78,6 +78,12 @@ package struct GGUFFile {
     package let metadata: [String: GGUFValue]
     package let tensors: [String: TensorView]
 
+    /// A header alone.
+    init(metadata: [String: GGUFValue]) {
+        self.metadata = metadata
+        tensors = [:]
+    }
+
     package init(_ bytes: UnsafeRawBufferPointer, file: String) throws(ModelFault) {
         var reader = GGUFReader(bytes: bytes, file: file)
         guard try reader.integer(UInt32.self) == 0x4655_4747 else { throw reader.fault("does not begin with \"GGUF\"") }

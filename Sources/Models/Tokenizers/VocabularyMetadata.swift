@@ -79,11 +79,12 @@ struct GGUFVocabulary {
 
     private func added() throws(ModelFault) -> [AddedToken] {
         var added: [AddedToken] = []
-        for (id, kind) in kinds.enumerated() where kind == Kind.control || kind == Kind.userDefined {
+        let apart: Set<Int32> = [Kind.unknown, Kind.control, Kind.userDefined]
+        for (id, kind) in kinds.enumerated() where apart.contains(kind) {
             let text = tokens[id]
             guard !text.isEmpty else { continue }
             guard text.count <= AddedTokens.textBytesMax else { throw fault("added token \(id) is too long") }
-            added.append(AddedToken(text: text, id: Int32(id), special: kind == Kind.control))
+            added.append(AddedToken(text: text, id: Int32(id), special: kind != Kind.userDefined))
         }
         guard added.count <= TokenizerLimit.addedTokensMax else {
             throw fault("more than \(TokenizerLimit.addedTokensMax) added tokens")
@@ -179,55 +180,5 @@ struct GGUFVocabulary {
         if prefixes { steps.insert(.prepend([0x20]), at: 0) }
         parts.normalizer = Normalizer(steps: steps)
         return parts
-    }
-}
-
-/// A rule that GGUF files name.
-private struct NamedSplit {
-    var expressions: [String]
-    var takesWholeWords = false
-    var addsBegin = false
-    var composes = false
-
-    private static let contraction = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
-    private static let remainder = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-    private static let marked =
-        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
-        + "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-    private static let upper = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]", lower = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-    private static let lead = "[^\\r\\n\\p{L}\\p{N}]?"
-
-    init?(_ name: String) {
-        switch name {
-        case "llama-bpe", "llama3", "llama-v3":
-            self.init(
-                expressions: [Self.contraction + "\\p{N}{1,3}" + Self.remainder], takesWholeWords: true,
-                addsBegin: true)
-        case "qwen2", "deepseek-r1-qwen", "megrez":
-            self.init(expressions: [Self.contraction + "\\p{N}" + Self.remainder], composes: true)
-        case "glm4", "chatglm-bpe": self.init(expressions: [Self.contraction + "\\p{N}{1,3}" + Self.remainder])
-        case "deepseek-v3":
-            self.init(expressions: ["\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", Self.marked])
-        case "gpt-2", "mpt", "olmo", "jais": self.init(expressions: [PreTokenizer.gpt2])
-        case "starcoder", "smollm", "refact", "command-r":
-            self.init(expressions: ["\\p{N}", PreTokenizer.gpt2])
-        case "tekken":
-            let word =
-                Self.lead + Self.upper + "*" + Self.lower + "+|" + Self.lead + Self.upper + "+" + Self.lower + "*"
-            self.init(
-                expressions: [
-                    word + "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-                ],
-                takesWholeWords: true, addsBegin: true)
-        default: return nil
-        }
-    }
-
-    private init(expressions: [String], takesWholeWords: Bool = false, addsBegin: Bool = false, composes: Bool = false)
-    {
-        self.expressions = expressions
-        self.takesWholeWords = takesWholeWords
-        self.addsBegin = addsBegin
-        self.composes = composes
     }
 }

@@ -5,6 +5,7 @@ import Arithmetic
 import Decoding
 import Inference
 import Ledger
+import ModelFiles
 package import NodeCore
 import Primitives
 import Records
@@ -82,9 +83,11 @@ struct OrderPlan: Sendable {
         case .text(let text): form = .text(text)
         case .tokens(let tokens): form = .tokens(tokens)
         }
+        // A GGUF has all of them in one file.
+        let packed = entry.folder.file(GGUFFile.name)?.root
         model = ModelUse(
-            weights: order.model, owner: nil, tokenizer: entry.folder.file(Tokenizer.file)?.root,
-            template: entry.folder.file("chat_template.jinja")?.root, adapters: order.adapters, fusion: nil,
+            weights: order.model, owner: nil, tokenizer: entry.folder.file(Tokenizer.file)?.root ?? packed,
+            template: entry.folder.file("chat_template.jinja")?.root ?? packed, adapters: order.adapters, fusion: nil,
             precision: order.precision, numerics: KernelNumerics.revision)
     }
 

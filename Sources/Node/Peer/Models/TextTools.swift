@@ -39,12 +39,11 @@ final class TextTools: Sendable {
         do throws(ShelfFault) {
             guard let entry = shelf.entry(model), entry.kind == .model else { throw .unknown(model) }
             let folder = try shelf.folder(model)
-            guard folder.bytes(of: Tokenizer.file) != nil else {
+            let texts = try inModel { () throws(ModelFault) in try ModelTexts(folder: folder) }
+            guard let tokenizer = texts.tokenizer else {
                 throw .file(name: entry.name, reason: "has no tokenizer: it takes token ids only")
             }
-            tool = try inModel { () throws(ModelFault) in
-                TextTool(tokenizer: try Tokenizer(folder: folder), template: try ChatTemplate(folder: folder))
-            }
+            tool = TextTool(tokenizer: tokenizer, template: texts.template)
         } catch {
             throw JobFault(error, code: "model")
         }
