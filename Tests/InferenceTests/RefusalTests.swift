@@ -176,19 +176,57 @@ import Testing
         #expect(throws: ModelFault.self) { try LoadedAdapter(folder: MemoryFolder(good), config: other.config) }
     }
 
-    /// Bytes flipped anywhere in the small files: some answer, never a trap.
-    @Test func flippedBytesNeverTrap() throws {
-        let files = try #require(Self.good)
-        var noise = Noise(9)
-        for _ in 0..<150 {
+    /// Bytes changed anywhere in the small files: some answer, never a trap, and whatever loads has the shapes that its
+    /// description says. The canary believes any description: the same check must catch it.
+    @Test(arguments: ["llama3", "gemma3", "deepseek_v3"]) func changedBytesNeverTrap(name: String) throws {
+        let files = try files(of: fixtures.appending(path: name))
+        var noise = Noise(9), loaded = 0, believed = 0
+        let rounds = 120
+        func below(_ bound: Int) -> Int { Int((noise.next() + 1) / 2 * Float(bound - 1)) }
+        for _ in 0..<rounds {
             var broken = files
-            let name = noise.next() > 0 ? "config.json" : Self.weights
-            let limit = min(broken[name]?.count ?? 1, 4000)
-            for _ in 0..<3 {
-                let at = Int((noise.next() + 1) / 2 * Float(limit - 1))
-                broken[name]?[at] ^= UInt8(truncatingIfNeeded: Int(noise.next() * 127))
+            let file = below(3) > 0 ? "config.json" : Self.weights
+            for _ in 0...below(3) {
+                let count = min(broken[file]?.count ?? 1, 4000), at = below(count)
+                switch below(4) {
+                case 0: broken[file]?[at] ^= UInt8(1 + below(127))
+                case 1: broken[file]?.insert(UInt8(ascii: "9"), at: at)
+                case 2: broken[file]?.remove(at: at)
+                // A digit for a digit: a description that still parses.
+                default:
+                    let digits = (broken[file] ?? []).prefix(count).indices.filter {
+                        (0x30...0x39).contains(broken[file]?[$0] ?? 0)
+                    }
+                    if !digits.isEmpty { broken[file]?[digits[below(digits.count)]] = UInt8(0x30 + below(10)) }
+                }
             }
-            _ = try? LoadedModel(folder: MemoryFolder(broken), precision: .f32)
+            if let model = try? LoadedModel(folder: MemoryFolder(broken), precision: .f32) {
+                loaded += 1
+                #expect(model.config.hasTensors(of: broken))
+            }
+            if let config = try? ModelConfig(folder: MemoryFolder(broken)), !config.hasTensors(of: broken) {
+                believed += 1
+            }
         }
+        #expect(loaded > 0 && loaded < rounds)
+        #expect(believed > 0, "the check catches nothing")
+    }
+}
+
+extension ModelConfig {
+    /// Whether the files hold each linear layer that the description names, in its shape.
+    fileprivate func hasTensors(of files: [String: [UInt8]]) -> Bool {
+        guard let tensors = try? Safetensors(folder: MemoryFolder(files), stem: "model").tensors else { return false }
+        for layer in 0..<min(layers, 8) {
+            for linear in linears(layer) {
+                let places = places(of: linear, layer: layer)
+                let fits = places.contains { place in
+                    guard let shape = tensors[place.module + ".weight"]?.shape else { return false }
+                    return shape == [place.totalRows, place.transposed ? linear.rows : linear.columns]
+                }
+                if !fits { return false }
+            }
+        }
+        return tensors[embeddingNames[0]]?.shape == [vocabulary, hidden]
     }
 }
