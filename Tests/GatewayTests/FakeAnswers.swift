@@ -46,7 +46,7 @@ enum FakeAnswers {
                 "reason": .string(reason),
             ])
         case .models: json(#"{"models":[MODEL],"next":null}"#)
-        case .model: json("MODEL")
+        case .model, .setPrecision: json("MODEL")
         case .adapters: json(#"{"adapters":[ADAPTER],"next":null}"#)
         case .adapter: json("ADAPTER")
         case .removeModel(let name), .removeAdapter(let name): .object(["name": .string(name), "removed": .bool(true)])

@@ -61,6 +61,14 @@ import Testing
                 ("DELETE", "models/starter", nil, .removeModel("starter"), 200),
                 ("DELETE", "adapters/food", nil, .removeAdapter("food"), 200),
                 (
+                    "POST", "models/starter/precision", #"{"precision":"int8"}"#,
+                    .setPrecision(model: "starter", "int8"), 200
+                ),
+                (
+                    "POST", "models/starter/precision", #"{"precision":null}"#, .setPrecision(model: "starter", nil),
+                    200
+                ),
+                (
                     "POST", "accounts/me/transfer", #"{"to":"12D3","amount":"1.5"}"#,
                     .transfer(to: "12D3", one, wait: false), 202
                 ),

@@ -1,3 +1,4 @@
+import Arithmetic
 import BlockExchange
 import Foundation
 import Primitives
@@ -37,6 +38,50 @@ import Testing
         #expect(open.shelf.list().isEmpty)
         #expect(try entry.folder.files.allSatisfy { file in try !open.blobs.has(file.root) })
         #expect(throws: ShelfFault.self) { _ = try open.shelf.folder(model) }
+    }
+
+    /// What was asked at import lasts, through restarts and imports that ask nothing.
+    @Test func modelsHaveAPrecision() throws {
+        let home = try TestHome()
+        let model: CID
+        do {
+            let open = try home.open()
+            (model, _) = try open.shelf.importFolder(path: Starter.model, kind: .model, name: "starter")
+            #expect(open.shelf.entry(model)?.precision == nil)
+            _ = try open.shelf.importFolder(path: Starter.model, kind: .model, name: "starter", precision: .int4)
+            #expect(open.shelf.entry(model)?.precision == .int4)
+        }
+        let open = try home.open()
+        #expect(open.shelf.entry(model)?.precision == .int4)
+        _ = try open.shelf.importFolder(path: Starter.model, kind: .model, name: "starter")
+        #expect(open.shelf.entry(model)?.precision == .int4)
+        let peer = try SigningKey(seed: [UInt8](repeating: 3, count: 32)).publicKey.peerID
+        let service = InferenceService(
+            shelf: open.shelf, library: Library(read: { _ in nil }, datanet: { _ in nil }), peer: peer,
+            precision: "bf16")
+        #expect(service.precision(of: model) == .int4)
+        try open.shelf.setPrecision(nil, of: model)
+        #expect(open.shelf.entry(model)?.precision == nil && service.precision(of: model) == .bf16)
+        #expect(throws: ShelfFault.self) { try open.shelf.setPrecision(.f32, of: CID(.raw, hashing: [])) }
+        // A GGUF of blocks that are ours is served in them.
+        let folder = URL(filePath: Starter.folder).appending(path: "../../Tests/Fixtures/gguf").standardized.path
+        for (kind, precision) in [("q8_0", Precision.int8), ("q4_0", .int4)] {
+            let (cid, _) = try open.shelf.importFolder(
+                path: "\(folder)/llama3-\(kind).gguf", kind: .model, name: kind)
+            #expect(open.shelf.entry(cid)?.precision == precision)
+        }
+    }
+
+    /// Homes of before models had one of their own.
+    @Test func linesWithoutAPrecisionAreRead() throws {
+        var pairs: [(String, CBOR)] = [
+            ("v", .unsigned(1)), ("parameters", .unsigned(5)), ("context", .unsigned(7)), ("family", .text("llama")),
+        ]
+        #expect(try ModelShelf.decode(CBOR.map(pairs).encoded()).precision == nil)
+        pairs.append(("precision", .text("int4")))
+        #expect(try ModelShelf.decode(CBOR.map(pairs).encoded()).precision == .int4)
+        pairs[4].1 = .text("int3")
+        #expect(throws: CBORFault.self) { try ModelShelf.decode(CBOR.map(pairs).encoded()) }
     }
 
     /// Blocks come in any order and a run ends in the middle: what came is there, and the folder is the same in the end.

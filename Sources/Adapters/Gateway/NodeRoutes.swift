@@ -161,6 +161,12 @@ struct NodeRoutes: Sendable {
         group.delete("models/:name") { _, context in
             Response.json(try await service.perform(.removeModel(context.name("name"))))
         }
+        group.post("models/:name/precision") { request, context in
+            var request = request
+            let precision = try await request.json(limits).text("precision", bytesMax: 16)
+            let call = NodeCall.setPrecision(model: try context.name("name"), precision)
+            return Response.json(try await service.perform(call))
+        }
         group.delete("adapters/:name") { _, context in
             Response.json(try await service.perform(.removeAdapter(context.name("name"))))
         }

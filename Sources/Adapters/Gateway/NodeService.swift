@@ -92,6 +92,8 @@ package enum NodeCall: Sendable, Hashable {
     case approveContribution(datanet: String, contribution: String)
     case rejectContribution(datanet: String, contribution: String, reason: String)
     case removeModel(String)
+    /// nil: what the peer's settings say.
+    case setPrecision(model: String, String?)
     case removeAdapter(String)
     case transfer(to: String, Amount, wait: Bool)
     case stake(Amount, wait: Bool)

@@ -4,7 +4,7 @@ import Primitives
 struct ModelCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "model", abstract: "Import, list, pull and remove models.",
-        subcommands: [Import.self, List.self, Show.self, Pull.self, Remove.self])
+        subcommands: [Import.self, List.self, Show.self, Pull.self, SetPrecision.self, Remove.self])
 
     static func describe(_ value: JSONValue) -> String {
         """
@@ -25,13 +25,11 @@ struct ModelCommand: AsyncParsableCommand {
         @OptionGroup var global: GlobalOptions
         @Argument(help: "A folder, or a file that ends in .gguf.") var path: String
         @Option var name: String
-        @Option(help: "f32, bf16, int8 or int4 (default: as stored).") var precision: String?
+        @Option(
+            help: "f32, bf16, int8 or int4 (default: int8 for a Q8_0 file, int4 for Q4_0, else the peer's setting).")
+        var precision: String?
 
-        func validate() throws {
-            if let precision, !["f32", "bf16", "int8", "int4"].contains(precision) {
-                throw ValidationError("--precision is f32, bf16, int8 or int4; it is \(precision)")
-            }
-        }
+        func validate() throws { try ModelCommand.check(precision) }
 
         func perform(_ node: APIClient, _ output: Output) async throws {
             let body = JSONValue.present([
@@ -89,6 +87,29 @@ struct ModelCommand: AsyncParsableCommand {
 
         func perform(_ node: APIClient, _ output: Output) async throws {
             try await source.pull(node, output, APIClient.path("models", name), what: name)
+        }
+    }
+
+    static func check(_ precision: String?) throws {
+        if let precision, !["f32", "bf16", "int8", "int4"].contains(precision) {
+            throw ValidationError("a precision is f32, bf16, int8 or int4; it is \(precision)")
+        }
+    }
+
+    struct SetPrecision: NodeCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "precision", abstract: "Say what a model is served in.",
+            discussion: "EXAMPLE\n  openledger model precision starter int8")
+        @OptionGroup var global: GlobalOptions
+        @Argument(help: "Name or id.") var name: String
+        @Argument(help: "f32, bf16, int8 or int4; without it: the peer's setting.") var precision: String?
+
+        func validate() throws { try ModelCommand.check(precision) }
+
+        func perform(_ node: APIClient, _ output: Output) async throws {
+            let body = JSONValue.object(["precision": precision.map(JSONValue.string) ?? .null])
+            let value = try await node.post(APIClient.path("models", name) + "/precision", body)
+            output.result(value) { ModelCommand.describe(value) }
         }
     }
 

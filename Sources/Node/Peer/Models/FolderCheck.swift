@@ -17,6 +17,8 @@ struct FolderFacts: Hashable, Sendable {
     var rank: Int?
     /// Millionths.
     var alpha: UInt64?
+    /// What it is served in; nil: in what the peer's settings say.
+    var precision: Precision?
 }
 
 enum FolderCheck {
@@ -41,8 +43,7 @@ enum FolderCheck {
                 }
             } else {
                 config = try inModel { () throws(ModelFault) in
-                    if folder.bytes(of: Tokenizer.file) != nil { _ = try Tokenizer(folder: folder) }
-                    _ = try ChatTemplate(folder: folder)
+                    _ = try ModelTexts(folder: folder)
                     return try ModelConfig(folder: folder)
                 }
             }
@@ -58,6 +59,7 @@ enum FolderCheck {
         }
         if let bytes = folder.bytes(of: GGUFFile.name) {
             let file = try inModel { () throws(ModelFault) in try GGUFFile(bytes, file: GGUFFile.name) }
+            facts.precision = losslessPrecision(of: file)
             for view in file.tensors.values {
                 let count = view.shape.reduce(UInt64(1)) { $0.multipliedSaturating(by: UInt64(max(0, $1))) }
                 facts.parameters = facts.parameters.addingSaturating(count)
@@ -69,6 +71,19 @@ enum FolderCheck {
             facts.parameters = overflow ? .max : sum
         }
         return facts
+    }
+
+    /// The precision that takes the file's blocks as they stand, where all weights of its layers are of that kind.
+    private static func losslessPrecision(of file: GGUFFile) -> Precision? {
+        // A router is f32 in a file of any kind.
+        let weights = file.tensors.values.filter { view in
+            view.name.hasPrefix("blk.") && view.shape.count > 1 && !view.name.hasSuffix("ffn_gate_inp.weight")
+        }
+        switch Set(weights.map(\.dtype)) {
+        case ["Q8_0"]: return .int8
+        case ["Q4_0"]: return .int4
+        default: return nil
+        }
     }
 
     private static func scale(_ folder: any ModelFolder) throws(ShelfFault) -> (rank: Int?, alpha: UInt64?) {

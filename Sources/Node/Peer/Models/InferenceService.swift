@@ -3,7 +3,7 @@
 //
 //     order ──▶ [question looked up, on the library's queue] ──▶ engine's mailbox ──▶ engine's thread ──▶ news
 
-import Arithmetic
+package import Arithmetic
 import Dispatch
 import Inference
 import NodeCore
@@ -32,8 +32,8 @@ package final class InferenceService: Sendable {
 
     package let shelf: ModelShelf
     package let library: Library
-    /// Of free local answers; an order names its own.
-    let precision: Precision
+    /// Of local answers by models that have none of their own; an order names its own.
+    private let precision: Precision
     /// This peer, as answers name who served them.
     let peer: String
     let limits: EngineLimits
@@ -48,7 +48,7 @@ package final class InferenceService: Sendable {
     let texts = TextTools()
     let embeddings = EmbeddingDesk()
 
-    /// - Parameter precision: "f32" or "int8", of local answers.
+    /// - Parameter precision: as the settings say.
     package convenience init(
         shelf: ModelShelf, library: Library, peer: PeerID, precision: String = Precision.f32.rawValue,
         threads: Int = 1, prepared: PreparedShelf? = nil
@@ -119,6 +119,12 @@ package final class InferenceService: Sendable {
         engines.pastTokens &+= worker.load.tokens
         engines.workers[key] = nil
         engines.used[key] = nil
+    }
+
+    /// What a model of the shelf is served in.
+    package func precision(of model: CID) -> Precision {
+        guard let entry = shelf.entry(model) else { return precision }
+        return entry.family == FolderCheck.embedderFamily ? .f32 : entry.precision ?? precision
     }
 
     // MARK: Jobs

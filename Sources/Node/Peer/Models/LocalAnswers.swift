@@ -63,7 +63,10 @@ extension InferenceService {
             said.yield(error)
             return pending
         }
-        run(on: EngineKey(model: model, precision: precision), question: plan.form.question, datanet: plan.datanet) {
+        run(
+            on: EngineKey(model: model, precision: precision(of: model)), question: plan.form.question,
+            datanet: plan.datanet
+        ) {
             said.yield($0)
         } job: { found in
             EngineJob(

@@ -5,6 +5,7 @@
 //     folder on this machine ──hash, check, stage──▶ blobs ──┐
 //     pull done ──finish the files──▶ blobs ──check──────────┴──▶ shelf (LMDB) ──▶ list, folder
 
+package import Arithmetic
 import BlockExchange
 import Inference
 import ModelFiles
@@ -17,15 +18,18 @@ import Synchronization
 package struct Shelved: Hashable, Sendable {
     package let manifest: CID
     package let folder: FolderManifest
+    fileprivate let facts: FolderFacts
     /// Numbers in the weight files.
-    package let parameters: UInt64
+    package var parameters: UInt64 { facts.parameters }
     /// Tokens; 0 for an adapter whose base was not here when it came.
-    package let contextLength: Int
+    package var contextLength: Int { facts.contextLength }
     /// As "llama"; empty for such an adapter.
-    package let family: String
+    package var family: String { facts.family }
     /// Of adapters.
-    package let rank: Int?
-    package let alpha: Double?
+    package var rank: Int? { facts.rank }
+    package var alpha: Double? { facts.alpha.map { Double($0) / 1e6 } }
+    /// What a model is served in; nil: in what the peer's settings say.
+    package var precision: Precision? { facts.precision }
     package var bytes: UInt64 { folder.totalBytes }
     package var kind: FolderKind { folder.kind }
     package var name: String { folder.name }
@@ -33,11 +37,7 @@ package struct Shelved: Hashable, Sendable {
     init(manifest: CID, folder: FolderManifest, facts: FolderFacts) {
         self.manifest = manifest
         self.folder = folder
-        parameters = facts.parameters
-        contextLength = facts.contextLength
-        family = facts.family
-        rank = facts.rank
-        alpha = facts.alpha.map { Double($0) / 1e6 }
+        self.facts = facts
     }
 }
 
@@ -110,14 +110,16 @@ package final class ModelShelf: Sendable {
 
     /// Copies a folder of this machine onto the shelf. Blocking, for as long as disk and engine take; importing the same
     /// folder again gives the same manifest.
+    /// - Parameter precision: what a model is to be served in. Where it is nil, that of an earlier import stays; a GGUF of
+    ///   one kind of blocks that are ours is served in them.
     package func importFolder(
-        path: String, kind: FolderKind, name: String, base: CID? = nil
+        path: String, kind: FolderKind, name: String, base: CID? = nil, precision: Precision? = nil
     ) throws(ShelfFault) -> (CID, FolderManifest) {
-        try changing.withLock { _ throws(ShelfFault) in try take(path, kind, name, base) }
+        try changing.withLock { _ throws(ShelfFault) in try take(path, kind, name, base, precision) }
     }
 
     private func take(
-        _ path: String, _ kind: FolderKind, _ name: String, _ base: CID?
+        _ path: String, _ kind: FolderKind, _ name: String, _ base: CID?, _ precision: Precision?
     ) throws(ShelfFault) -> (CID, FolderManifest) {
         guard (base != nil) == (kind == .adapter) else {
             throw .folder(path: path, reason: "an adapter has a base model, and a model has none")
@@ -127,13 +129,14 @@ package final class ModelShelf: Sendable {
         // Nothing is copied that the engine does not take.
         let local = try MappedFolder(files)
         let bytes = files.reduce(UInt64(0)) { $0 + UInt64(local.bytes(of: $1.name)?.count ?? 0) }
-        let facts = try FolderCheck.facts(
+        var facts = try FolderCheck.facts(
             kind, files: files.map(\.name), bytes: bytes, folder: local, base: baseConfig)
         var imported: [FolderFile] = []
         for file in files { imported.append(try take(file.name, file.path)) }
         let manifest = try FolderHasher.checked(
             FolderManifest(kind: kind, name: name, base: base, files: imported), path: path)
         let cid = manifest.cid
+        facts.precision = precision ?? (entry(cid) ?? Shelved(manifest: cid, folder: manifest, facts: facts)).precision
         try onDisk { () throws(StorageFault) in try blobs.putAndWait(cid, manifest.encoded()) }
         try put(Shelved(manifest: cid, folder: manifest, facts: facts), facts)
         return (cid, manifest)
@@ -195,6 +198,16 @@ package final class ModelShelf: Sendable {
         entries.withLock { $0[entry.manifest] = entry }
     }
 
+    /// - Parameter precision: nil for what the peer's settings say.
+    package func setPrecision(_ precision: Precision?, of cid: CID) throws(ShelfFault) {
+        try changing.withLock { _ throws(ShelfFault) in
+            guard let entry = entry(cid), entry.kind == .model else { throw .unknown(cid) }
+            var facts = entry.facts
+            facts.precision = precision
+            try put(Shelved(manifest: cid, folder: entry.folder, facts: facts), facts)
+        }
+    }
+
     // MARK: Removing
 
     /// Takes a model or an adapter off the shelf and its files off the disk, but for those that others share. Engines that
@@ -237,10 +250,12 @@ package final class ModelShelf: Sendable {
         ]
         if let rank = facts.rank { pairs.append(("rank", .unsigned(UInt64(max(0, rank))))) }
         if let alpha = facts.alpha { pairs.append(("alpha", .unsigned(alpha))) }
+        if let precision = facts.precision { pairs.append(("precision", .text(precision.rawValue))) }
         return CBOR.map(pairs).encoded()
     }
 
-    private static func decode(_ bytes: [UInt8]) throws(CBORFault) -> FolderFacts {
+    /// A line of before models had a precision of their own has none.
+    static func decode(_ bytes: [UInt8]) throws(CBORFault) -> FolderFacts {
         var fields = try CBORFields(decoding: bytes, "Shelf")
         guard try fields.unsigned("v") == version else { throw fields.fault("v", "is a version that is not known") }
         var facts = FolderFacts()
@@ -249,6 +264,12 @@ package final class ModelShelf: Sendable {
         facts.family = try fields.text("family", max: 64)
         if case .unsigned(let rank) = fields.optionalValue("rank") { facts.rank = Int(clamping: rank) }
         if case .unsigned(let alpha) = fields.optionalValue("alpha") { facts.alpha = alpha }
+        if case .text(let name) = fields.optionalValue("precision") {
+            guard let precision = Precision(rawValue: name) else {
+                throw fields.fault("precision", "is not one that is known")
+            }
+            facts.precision = precision
+        }
         try fields.finish()
         return facts
     }

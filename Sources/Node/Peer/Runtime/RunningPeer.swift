@@ -5,6 +5,7 @@
 //                                                         └▶ asked of boot peers ──┘ `GenesisSearch`
 //   SIGTERM ──▶ gateway drains ──▶ swarm stops ──▶ store closes ──▶ exit 0
 
+import Arithmetic
 import Datanets
 import Dispatch
 import Foundation
@@ -304,7 +305,7 @@ package final class RunningPeer: Sendable {
         let adapters = shelved.filter { $0.kind == .adapter }
         let models = shelved.filter { $0.kind == .model }.prefix(ServingAdvert.modelsMax).map { model in
             ServedModel(
-                model: model.manifest, name: model.name, precision: settings.text("precision"),
+                model: model.manifest, name: model.name, precision: inference.precision(of: model.manifest).rawValue,
                 adapters: Array(
                     adapters.filter { $0.folder.base == model.manifest }.map(\.manifest).prefix(
                         ServingAdvert.adaptersMax)))

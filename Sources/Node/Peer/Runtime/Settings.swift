@@ -50,7 +50,8 @@ package struct Settings: Sendable {
         ),
         Key(name: "serve", fallback: "true", isSecret: false, about: "answer neighbours' questions for pay"),
         Key(
-            name: "precision", fallback: "f32", isSecret: false, about: "f32, bf16, int8 or int4: how models are served"
+            name: "precision", fallback: "f32", isSecret: false,
+            about: "f32, bf16, int8 or int4: how models are served whose import named none"
         ),
         Key(
             name: "threads", fallback: "auto", isSecret: false,

@@ -4,6 +4,7 @@
 //      │                                             ▲   └─ not there any more ──▶ the next one, once
 //      └──otherwise──▶ own engine, no receipt
 
+import Arithmetic
 import Datanets
 import Foundation
 package import Gateway
@@ -98,7 +99,7 @@ extension PeerService {
         let wanted: PeerID?
         if let text = request.peer { wanted = try peerID(text) } else { wanted = nil }
         let isHeld = choice.isHeld && (datanet.map { peer.directory.held($0.digest) != nil } ?? true)
-        if isHeld, wanted == nil || wanted == handle.peer { return [try ownOffer()] }
+        if isHeld, wanted == nil || wanted == handle.peer { return [try ownOffer(choice.model.cid)] }
         if wanted == handle.peer {
             throw NodeFault(
                 .conflict, "this peer does not hold \(missing(choice, datanet)); pull it first", param: "peer",
@@ -122,9 +123,10 @@ extension PeerService {
         return found.sorted { ($0.cost, $0.queued, $0.offer.peer) < ($1.cost, $1.queued, $1.offer.peer) }.map(\.offer)
     }
 
-    private func ownOffer() throws(NodeFault) -> ServerOffer {
+    private func ownOffer(_ model: CID) throws(NodeFault) -> ServerOffer {
         do {
-            return ServerOffer(peer: handle.peer, price: try peer.price(), precision: peer.settings.text("precision"))
+            return ServerOffer(
+                peer: handle.peer, price: try peer.price(), precision: peer.inference.precision(of: model).rawValue)
         } catch {
             throw NodeFault(.broken, "\(error)", code: "settings")
         }

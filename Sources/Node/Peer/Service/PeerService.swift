@@ -85,6 +85,7 @@ package final class PeerService: NodeService, Sendable {
         case .receipt(let id): try await receipt(id)
         case .receiptRendering(let id): try await receiptRendering(id)
         case .verifyBundle(let bytes): try verify(bytes)
+        case .setPrecision(let model, let precision): try await setPrecision(model, precision)
         case .batches(let page): try await batches(page)
         case .batch(let height): try await batch(height)
         case .committee: try await committee()

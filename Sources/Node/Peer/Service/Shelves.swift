@@ -1,5 +1,6 @@
 // Models and adapters: what is here and what others have, importing, pulling, removing.
 
+import Arithmetic
 package import Gateway
 import Ledger
 import NodeCore
@@ -28,7 +29,7 @@ extension PeerService {
         return .object([
             "id": .string(model.cid.text), "name": .string(model.name), "family": .text(shelved?.family),
             "parameters": shelved.map { .integer($0.parameters) } ?? .null,
-            "precision": shelved == nil ? .null : .string(peer.settings.text("precision")),
+            "precision": shelved == nil ? .null : .string(peer.inference.precision(of: model.cid).rawValue),
             "context_length": shelved.map { .integer($0.contextLength) } ?? .null, "bytes": .integer(model.bytes),
             "held": .string(shelved == nil ? "none" : "full"), "local": .bool(shelved != nil),
             "owner": .text(model.owner?.text),
@@ -74,7 +75,7 @@ extension PeerService {
             asset.shelved.map { shelved in
                 ModelFacts(
                     family: shelved.family, parameters: shelved.parameters, bytes: shelved.bytes,
-                    precision: peer.settings.text("precision"), isLoaded: loaded.contains(asset.cid),
+                    precision: peer.inference.precision(of: asset.cid).rawValue, isLoaded: loaded.contains(asset.cid),
                     isEmbedder: shelved.family == FolderCheck.embedderFamily)
             }
         }
@@ -115,13 +116,29 @@ extension PeerService {
         JSONValue, any Error
     > {
         try checkName(name)
-        if let precision, precision != peer.settings.text("precision") {
+        return importing(path, .model, name, base: nil, precision: try precision.map(Self.precision))
+    }
+
+    private static func precision(_ text: String) throws(NodeFault) -> Precision {
+        guard let precision = Precision(rawValue: text) else {
             throw NodeFault(
-                .invalid,
-                "this peer serves every model in \(peer.settings.text("precision")); set precision = \"\(precision.prefix(16))\" in config.toml to change it",
+                .invalid, "precision must be \(Precision.allCases.map(\.rawValue).joined(separator: ", "))",
                 param: "precision", code: "unsupported_value")
         }
-        return importing(path, .model, name, base: nil)
+        return precision
+    }
+
+    /// What runs goes on as it began; what is asked from now on is answered in the new precision.
+    func setPrecision(_ name: String, _ text: String?) async throws(NodeFault) -> JSONValue {
+        let known = try await asset(.model, name)
+        guard known.shelved != nil else {
+            throw NodeFault.missing("the model \(known.name) is not held here", code: "not_held")
+        }
+        let (cid, precision) = (known.cid, try text.map(Self.precision))
+        try await onShelf { shelf throws(ShelfFault) in try shelf.setPrecision(precision, of: cid) }
+        peer.inference.unload(cid)
+        await peer.advertise()
+        return try await model(cid.text)
     }
 
     func importAdapter(_ path: String, _ name: String, _ model: String) async throws(NodeFault) -> AsyncThrowingStream<
@@ -139,13 +156,14 @@ extension PeerService {
     }
 
     private func importing(
-        _ path: String, _ kind: FolderKind, _ name: String, base: CID?
+        _ path: String, _ kind: FolderKind, _ name: String, base: CID?, precision: Precision? = nil
     ) -> AsyncThrowingStream<JSONValue, any Error> {
         lines { [self] emit async throws(NodeFault) in
             emit(progressLine(done: 0, total: 0, blocks: 0))
             let (cid, manifest) = try await onShelf { shelf throws(ShelfFault) in
-                try shelf.importFolder(path: path, kind: kind, name: name, base: base)
+                try shelf.importFolder(path: path, kind: kind, name: name, base: base, precision: precision)
             }
+            if precision != nil { peer.inference.unload(cid) }
             emit(progressLine(done: manifest.totalBytes, total: manifest.totalBytes, blocks: manifest.files.count))
             await peer.announce(cid, manifest)
             await register(cid, kind)
