@@ -37,11 +37,14 @@ package final class CacheFolder: Sendable {
     /// Writes a file whole or not at all. Blocking.
     /// - Returns: false where the disk has no room for it; nothing is written then.
     package func write(
-        _ name: String, bytes: UInt64, _ body: (_ write: (UnsafeRawBufferPointer) throws(StorageFault) -> Void)
+        _ name: String, bytes: UInt64,
+        _ body: (_ write: (UnsafeRawBufferPointer) throws(StorageFault) -> Void)
             throws(StorageFault) -> Void
     ) throws(StorageFault) -> Bool {
         try makeRoom()
-        guard let free = Disk.freeBytes(at: path), free > reserveBytes, free - reserveBytes > bytes else { return false }
+        guard let free = Disk.freeBytes(at: path), free > reserveBytes, free - reserveBytes > bytes else {
+            return false
+        }
         let file = "\(path)/\(name)", aside = file + Self.partial
         try Disk.remove(aside)
         let descriptor = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)

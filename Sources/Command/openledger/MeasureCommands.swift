@@ -55,7 +55,9 @@ struct SimulateCommand: AsyncParsableCommand {
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure one thing on this machine.",
-        discussion: "EXAMPLE\n  openledger bench list\n  openledger bench storage --seconds 5\n  openledger bench decode --model DIR --threads 2")
+        discussion:
+            "EXAMPLE\n  openledger bench list\n  openledger bench storage --seconds 5\n  openledger bench decode --model DIR --threads 2"
+    )
 
     @OptionGroup var global: GlobalOptions
     @Argument(help: "What to measure, or list.") var name: String

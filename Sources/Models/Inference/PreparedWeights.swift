@@ -50,8 +50,12 @@ package final class PreparedWeights: @unchecked Sendable {
         guard let base = bytes.baseAddress, bytes.count >= Self.headBytes, key.count == Self.keyBytes,
             Int(bitPattern: base).isMultiple(of: Self.alignment)
         else { return nil }
-        func word(_ at: Int) -> UInt32 { UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt32.self)) }
-        func long(_ at: Int) -> UInt64 { UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self)) }
+        func word(_ at: Int) -> UInt32 {
+            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt32.self))
+        }
+        func long(_ at: Int) -> UInt64 {
+            UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))
+        }
         let count = word(12)
         guard word(0) == Self.magic, word(4) == Self.layout, word(8) == precision.code, count <= Self.countMax,
             bytes[16..<48].elementsEqual(key), long(48) == UInt64(bytes.count),

@@ -18,7 +18,8 @@ enum GossipBenchmark {
         var members: [JSONMember] = []
         for peers in [2, 5] {
             let ours = try await measure(peers: peers, seconds: Double(seconds))
-            let rival = try await Rival.libp2p.run(["gossip", "\(seconds)", "\(peers)"], secondsMax: 4 * Double(seconds) + 90)
+            let rival = try await Rival.libp2p.run(
+                ["gossip", "\(seconds)", "\(peers)"], secondsMax: 4 * Double(seconds) + 90)
             members.append(JSONMember("peers_\(peers)", .members(ours + [JSONMember("rival", rival)])))
         }
         return members + [
