@@ -129,7 +129,11 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
             ],
             datanets: [Digest(sha256: [3])], pricePerRequest: .zero, pricePerPromptToken: Amount(baseUnits: 1_000),
             pricePerAnswerToken: Amount(baseUnits: .max), queued: 2, issued: WallTime(milliseconds: -5),
-            expires: WallTime(milliseconds: 1_700_000_000_000))
+            expires: WallTime(milliseconds: 1_700_000_000_000),
+            stages: [
+                ServedLayers(
+                    model: CID(.dagCBOR, hashing: [1]), name: "starter", precision: "f32", numerics: 2, layers: 3..<6)
+            ])
     }
 
     @Test func formOfAnAdvert() throws {
@@ -145,6 +149,24 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
         advert.models = Array(repeating: one, count: ServingAdvert.modelsMax)
         #expect(try ServingAdvert(decoding: advert.encoded()) == advert)
         advert.models.append(one)
+        #expect(throws: CBORFault.self) { try ServingAdvert(decoding: advert.encoded()) }
+    }
+
+    /// A peer that computes no layers for others says what it always said.
+    @Test func withoutStages() throws {
+        var advert = try Self.advert()
+        let stage = try #require(advert.stages.first)
+        advert.stages = []
+        try holdsToItsForm(advert, advert.encoded(), bytesMax: ServingAdvert.bytesMax) {
+            try ServingAdvert(decoding: $0)
+        }
+        guard case .entries(let entries) = try CBOR.decode(advert.encoded()) else { return }
+        let pairs = entries.map { ($0.key, $0.value) }
+        #expect(!pairs.contains { $0.0 == "stages" })
+        #expect(throws: CBORFault.self) {
+            try ServingAdvert(decoding: CBOR.map(pairs + [("stages", .array([]))]).encoded())
+        }
+        advert.stages = Array(repeating: stage, count: ServingAdvert.stagesMax + 1)
         #expect(throws: CBORFault.self) { try ServingAdvert(decoding: advert.encoded()) }
     }
 }

@@ -23,11 +23,14 @@ package struct ServingAdvert: Hashable, Sendable {
     package static let bytesMax = 16_384
     package static let modelsMax = 64
     package static let adaptersMax = 256
+    package static let stagesMax = 32
     package static let version: UInt64 = 1
 
     package var server: AccountID
     package var peer: PeerID
     package var models: [ServedModel]
+    /// Layers that this peer computes for others (Protocol/layers.md).
+    package var stages: [ServedLayers]
     /// Datanets (by id) whose rows this peer can retrieve from.
     package var datanets: [Digest]
     package var pricePerRequest: Amount
@@ -40,11 +43,13 @@ package struct ServingAdvert: Hashable, Sendable {
 
     package init(
         server: AccountID, peer: PeerID, models: [ServedModel], datanets: [Digest], pricePerRequest: Amount,
-        pricePerPromptToken: Amount, pricePerAnswerToken: Amount, queued: UInt64, issued: WallTime, expires: WallTime
+        pricePerPromptToken: Amount, pricePerAnswerToken: Amount, queued: UInt64, issued: WallTime, expires: WallTime,
+        stages: [ServedLayers] = []
     ) {
         self.server = server
         self.peer = peer
         self.models = models
+        self.stages = stages
         self.datanets = datanets
         self.pricePerRequest = pricePerRequest
         self.pricePerPromptToken = pricePerPromptToken
@@ -55,19 +60,21 @@ package struct ServingAdvert: Hashable, Sendable {
     }
 
     package func encoded() -> [UInt8] {
-        CBOR.map([
-            "v": .unsigned(Self.version), "server": .account(server), "peer": .peer(peer),
-            "models": .array(
-                models.map {
-                    .map([
-                        "model": .link($0.model), "name": .text($0.name), "precision": .text($0.precision),
-                        "adapters": .array($0.adapters.map(CBOR.link)),
-                    ])
-                }),
-            "datanets": .array(datanets.map(CBOR.digest)), "perRequest": .amount(pricePerRequest),
-            "perPromptToken": .amount(pricePerPromptToken), "perAnswerToken": .amount(pricePerAnswerToken),
-            "queued": .unsigned(queued), "issued": .wallTime(issued), "expires": .wallTime(expires),
-        ]).encoded()
+        let served = models.map { model in
+            CBOR.map([
+                "model": .link(model.model), "name": .text(model.name), "precision": .text(model.precision),
+                "adapters": .array(model.adapters.map(CBOR.link)),
+            ])
+        }
+        var pairs: [(String, CBOR)] = [
+            ("v", .unsigned(Self.version)), ("server", .account(server)), ("peer", .peer(peer)),
+            ("models", .array(served)), ("datanets", .array(datanets.map(CBOR.digest))),
+            ("perRequest", .amount(pricePerRequest)), ("perPromptToken", .amount(pricePerPromptToken)),
+            ("perAnswerToken", .amount(pricePerAnswerToken)), ("queued", .unsigned(queued)),
+            ("issued", .wallTime(issued)), ("expires", .wallTime(expires)),
+        ]
+        if !stages.isEmpty { pairs.append(("stages", .array(stages.map(\.cbor)))) }
+        return CBOR.map(pairs).encoded()
     }
 
     package init(decoding bytes: [UInt8]) throws(CBORFault) {
@@ -96,6 +103,13 @@ package struct ServingAdvert: Hashable, Sendable {
                 ServedModel(model: served.model, name: served.name, precision: served.precision, adapters: adapters))
         }
         self.models = models
+        stages = []
+        if case .array(let items) = fields.optionalValue("stages") {
+            guard (1...Self.stagesMax).contains(items.count) else {
+                throw fields.fault("stages", "does not have 1 to \(Self.stagesMax) items")
+            }
+            for item in items { stages.append(try ServedLayers(cbor: item)) }
+        }
         var datanets: [Digest] = []
         for item in try fields.array("datanets", max: Self.adaptersMax) {
             guard case .bytes(let raw) = item, let digest = Digest(raw) else {

@@ -19,6 +19,8 @@ enum StreamUse: Hashable, Sendable {
     case catalogServed
     case payer(CommandID)
     case server
+    case layersUsed(CommandID)
+    case layersServed
 }
 
 struct Links: Sendable {
@@ -79,6 +81,7 @@ struct Links: Sendable {
         case NodeProtocol.headers: use = .headersServed
         case NodeProtocol.catalog: use = .catalogServed
         case NodeProtocol.infer: use = .server
+        case NodeProtocol.layers: use = .layersServed
         default: use = .gossip
         }
         record.inbound.insert(id)
@@ -221,6 +224,8 @@ extension Node {
         case .catalogServed: serveCatalog(bytes, on: stream, to: link.peer)
         case .payer(let command): payerReceived(bytes, command, on: stream)
         case .server: serverReceived(bytes, on: stream, from: link.peer)
+        case .layersUsed(let command): layersReceived(bytes, command, from: link.peer)
+        case .layersServed: stageReceived(bytes, on: stream, from: link.peer)
         }
     }
 
@@ -249,6 +254,8 @@ extension Node {
         switch use {
         case .payer(let command): payerClosed(command)
         case .server: serverClosed(stream)
+        case .layersUsed(let command): layersClosed(command)
+        case .layersServed: stageClosed(stream)
         default: break
         }
     }

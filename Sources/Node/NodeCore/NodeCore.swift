@@ -30,6 +30,8 @@ package struct NodeConfiguration: Sendable {
     package var bitswap = BitswapParameters()
     /// Serve strangers' requests at all.
     package var serves: Bool
+    /// How long a peer that computes layers for this one may be silent.
+    package var layersPatience = LayersExchange.patience
     package var seed: UInt64
     /// Where own gossip sequence numbers begin: above all that were used before.
     package var firstSequence: UInt64
@@ -88,6 +90,7 @@ package struct Node: Sendable {
     var pulls: PullDesk
     var trade: TradeDesk
     var holding: HoldingDesk
+    var staging = StageDesk()
     /// Datanets that were complete here once: their new revisions are followed.
     var heldDatanets: Set<Digest>
     package internal(set) var catalog: Catalog
@@ -149,6 +152,7 @@ package struct Node: Sendable {
         case .loaded(let ticket, let bytes): loaded(ticket, bytes)
         case .computed(let ticket, .executed(let outcome)): executed(ticket, outcome)
         case .generated(let ticket, let news): generated(ticket, news)
+        case .staged(let ticket, let news): staged(ticket, news)
         case .elapsed(let timer): elapsed(timer)
         case .command(let id, let command): perform(command, id)
         case .cancelled(let id): cancelled(id)

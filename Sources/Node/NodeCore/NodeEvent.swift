@@ -55,12 +55,13 @@ package enum NodeProtocol {
     package static let headers = "/openledger/headers/1"
     package static let catalog = "/openledger/catalog/1"
     package static let infer = "/openledger/infer/1"
+    package static let layers = "/openledger/layers/1"
 
     /// Every protocol that the adapter accepts, with the longest message in bytes.
     package static let accepted: [(name: String, messageBytesMax: Int)] =
         gossip.map { ($0, 1 << 20) } + [
             (bitswap, 4 << 20), (consensus, 9 << 20), (headers, 9 << 20), (catalog, 64 << 10),
-            (infer, InferMessage.bytesMax),
+            (infer, InferMessage.bytesMax), (layers, LayersMessage.bytesMax),
         ]
 }
 
@@ -86,6 +87,7 @@ package enum NodeEvent: Sendable {
     case loaded(Ticket, [UInt8]?)
     case computed(Ticket, ComputeResult)
     case generated(Ticket, GenerationNews)
+    case staged(Ticket, StageNews)
     case elapsed(NodeTimer)
     case command(CommandID, NodeCommand)
     /// Whoever asked does not wait for it any more.
@@ -142,6 +144,8 @@ package enum NodeEffect: Sendable {
     case compute(ComputeJob, Ticket)
     case generate(GenerationOrder, Ticket)
     case stopGenerating(Ticket)
+    /// Of a session of another peer's.
+    case computeLayers(StageOrder, Ticket)
     case schedule(NodeTimer, at: Instant)
     case answer(CommandID, NodeAnswer)
     case notify(NodeNotice)
@@ -178,6 +182,12 @@ package enum NodeCommand: Sendable {
     case ask(AskRequest)
     case announce(CatalogEntry)
     case advertise(ServingAdvert)
+    /// What this peer computes for others from now on.
+    case offerLayers(LayerOffer)
+    /// Open a session with a peer: it hears `.layers` until it fails or is cancelled.
+    case openLayers(PeerID, LayersRequest)
+    /// Not answered itself: the session is.
+    case computeLayers(LayerWork, session: CommandID)
     /// Fetch everything under the root from neighbours.
     case pull(CID, from: PeerID?)
     case datanet(DatanetCommand)
@@ -227,6 +237,7 @@ package enum NodeAnswer: Sendable {
     case pulled(CID, bytes: UInt64, blocks: Int, from: [PeerID])
     case datanet(DatanetID)
     case contribution(CID)
+    case layers(LayersNews)
     case done
     case failed(NodeFailure)
 }
@@ -239,6 +250,7 @@ package enum NodeFailure: Error, Hashable, Sendable {
     case notReady(String)
     case content(String)
     case datanet(DatanetFault)
+    case layers(LayersFault)
     case tooMany(String, max: Int)
     case timedOut(String)
 }

@@ -180,6 +180,11 @@ extension Node {
             advertise(advert)
             effects.append(.answer(id, .done))
         case .pull(let root, let peer): pull(root, from: peer, id)
+        case .offerLayers(let offer):
+            staging.offer = offer
+            effects.append(.answer(id, .done))
+        case .openLayers(let peer, let request): openLayers(peer, request, id)
+        case .computeLayers(let work, let session): computeLayers(work, session: session)
         case .ask(let request): ask(request, id)
         case .datanet(let command): perform(command, id)
         case .transact(let action, let wait):
@@ -199,6 +204,7 @@ extension Node {
         for digest in chain.waiters.keys.sorted() { chain.waiters[digest]?.removeAll { $0 == id } }
         for root in pulls.pulls.keys.sorted() { pulls.pulls[root]?.commands.removeAll { $0 == id } }
         holding.cancel(id)
+        closeLayers(id)
         guard var asking = trade.asks[id] else { return }
         guard var exchange = asking.exchange else {
             trade.asks[id] = nil
@@ -215,6 +221,7 @@ extension Node {
         catalog.expire(moment.wall)
         lookForPeers()
         giveUpSilent()
+        giveUpStages()
         giveUpPulls()
         giveUpDatanets()
         claimVouchers()

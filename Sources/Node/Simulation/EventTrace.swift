@@ -20,6 +20,7 @@ enum EventTrace {
         case .loaded(let ticket, let bytes): (10, ticket.number.bigEndianBytes + (bytes ?? []))
         case .computed(let ticket, _): (11, ticket.number.bigEndianBytes)
         case .generated(let ticket, _): (12, ticket.number.bigEndianBytes)
+        case .staged(let ticket, _): (17, ticket.number.bigEndianBytes)
         case .elapsed(let timer): (13, Array("\(timer)".utf8))
         case .command(let id, _): (14, id.number.bigEndianBytes)
         case .cancelled(let id): (15, id.number.bigEndianBytes)

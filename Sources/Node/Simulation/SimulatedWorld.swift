@@ -285,6 +285,8 @@ final class SimulatedWorld {
             push(index, .computed(ticket, .executed(outcome)), after: .milliseconds(1 + random.below(4)))
         case .generate(let order, let ticket): generate(order.order, ticket, index)
         case .stopGenerating(let ticket): homes[index].generations.remove(ticket)
+        // Nobody here offers layers: LayersTests has a world of its own.
+        case .computeLayers: break
         case .schedule(let timer, let at):
             let due = max(at, now)
             homes[index].timers[timer] = due

@@ -24,6 +24,7 @@ struct EngineMetrics {
         (Counter(label: "openledger_engine_cached_prompt_tokens"), \.cachedTokens, 0),
         (Counter(label: "openledger_engine_answer_tokens"), \.answerTokens, 0),
         (Counter(label: "openledger_engine_page_evictions"), \.pageEvictions, 0),
+        (Counter(label: "openledger_engine_stages_replaced"), \.stagesReplaced, 0),
         (Counter(label: "openledger_engine_adapter_loads"), \.adapterLoads, 0),
         (Counter(label: "openledger_engine_adapter_load_failures"), \.adapterLoadFailures, 0),
         (Counter(label: "openledger_engine_adapter_hits"), \.adapterHits, 0),

@@ -43,8 +43,9 @@ final class EngineWorker: @unchecked Sendable {
     private let key: EngineKey
     private let shelf: ModelShelf
     private let limits: EngineLimits
-    private let threads: Int
-    private let prepared: PreparedShelf?
+    private let means: EngineMeans
+    /// With peers that compute layers.
+    private let sessions = SessionList()
     private let condition = NSCondition()
     private var mailbox = Mailbox()
 
@@ -58,12 +59,11 @@ final class EngineWorker: @unchecked Sendable {
         let reason: String
     }
 
-    init(_ key: EngineKey, shelf: ModelShelf, limits: EngineLimits, threads: Int, prepared: PreparedShelf?) {
+    init(_ key: EngineKey, shelf: ModelShelf, limits: EngineLimits, means: EngineMeans) {
         self.key = key
         self.shelf = shelf
         self.limits = limits
-        self.threads = threads
-        self.prepared = prepared
+        self.means = means
     }
 
     func begin() {
@@ -103,6 +103,7 @@ final class EngineWorker: @unchecked Sendable {
             mailbox.isClosed = true
             condition.signal()
         }
+        sessions.close()
     }
 
     // MARK: The thread
@@ -125,20 +126,21 @@ final class EngineWorker: @unchecked Sendable {
     }
 
     private func run() {
-        let model: LoadedModel
+        let loaded: LoadedEngine
         do {
-            model = try loadModel()
+            loaded = try EngineLoading(key: key, shelf: shelf, limits: limits, means: means, sessions: sessions).load()
         } catch {
             return end(with: error)
         }
-        let workers = WorkerThreads(width: threads, weightBytes: model.weightBytes)
-        var desk = Desk(engine: Engine(model: model, limits: limits, pool: workers))
+        defer { withExtendedLifetime(loaded) {} }
+        var desk = Desk(engine: loaded.engine)
         var pace = Pace.asleep
         while let work = take(pace) {
             for (load, result) in work.loads { settle(load, result, desk) }
             for job in work.jobs { begin(job, &desk) }
             cancelAbandoned(&desk)
             let outputs = desk.engine.step(now: now)
+            if let lost = desk.engine.lost { return end(with: .layersMissing(lost.description), &desk) }
             for load in desk.engine.takeLoads() { read(load, config: desk.engine.model.config) }
             for output in outputs { hand(output, &desk) }
             let statistics = desk.engine.statistics
@@ -146,8 +148,12 @@ final class EngineWorker: @unchecked Sendable {
             publish(statistics, tokens: outputs.reduce(0) { $0 + ($1.token == nil ? 0 : 1) })
             pace = desk.live.isEmpty ? .asleep : desk.engine.isWaitingForAdapters ? .napping : .working
         }
-        for id in desk.live.keys.sorted() { finish(id, &desk, telling: .failed(.closing)) }
-        end(with: .closing)
+        end(with: .closing, &desk)
+    }
+
+    private func end(with fault: JobFault, _ desk: inout Desk) {
+        for id in desk.live.keys.sorted() { finish(id, &desk, telling: .failed(fault)) }
+        end(with: fault)
     }
 
     private var now: Instant {
@@ -155,23 +161,6 @@ final class EngineWorker: @unchecked Sendable {
         return Instant(
             nanoseconds: UInt64(clamping: passed.seconds) * 1_000_000_000
                 + UInt64(clamping: passed.attoseconds / 1_000_000_000))
-    }
-
-    private func loadModel() throws(JobFault) -> LoadedModel {
-        let folder: MappedFolder
-        do {
-            folder = try shelf.folder(key.model)
-        } catch {
-            throw JobFault(error, code: "model")
-        }
-        do {
-            let weights = prepared?.weights(key)
-            let model = try LoadedModel(folder: folder, precision: key.precision, prepared: weights)
-            if weights == nil { prepared?.keep(model, as: key) }
-            return model
-        } catch {
-            throw JobFault(.broken, "model", "\(key.model.text) cannot be loaded: \(error)", parameter: "model")
-        }
     }
 
     /// How long to wait for what is new.

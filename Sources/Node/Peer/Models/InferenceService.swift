@@ -37,6 +37,8 @@ package final class InferenceService: Sendable {
     /// This peer, as answers name who served them.
     let peer: String
     let limits: EngineLimits
+    package let room: WeightRoom
+    private let door = Mutex<(any LayerDoor)?>(nil)
     /// That compute one model's answers.
     private let threads: Int
     /// Where packed weights are kept; nil where they are not.
@@ -51,16 +53,16 @@ package final class InferenceService: Sendable {
     /// - Parameter precision: as the settings say.
     package convenience init(
         shelf: ModelShelf, library: Library, peer: PeerID, precision: String = Precision.f32.rawValue,
-        threads: Int = 1, prepared: PreparedShelf? = nil
+        threads: Int = 1, prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil)
     ) {
         self.init(
             shelf: shelf, library: library, peer: peer, precision: Precision(rawValue: precision) ?? .f32,
-            limits: EngineLimits(), threads: threads, prepared: prepared)
+            limits: EngineLimits(), threads: threads, prepared: prepared, room: room)
     }
 
     init(
         shelf: ModelShelf, library: Library, peer: PeerID, precision: Precision, limits: EngineLimits, threads: Int = 1,
-        prepared: PreparedShelf? = nil
+        prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil)
     ) {
         self.shelf = shelf
         self.library = library
@@ -69,6 +71,7 @@ package final class InferenceService: Sendable {
         self.limits = limits
         self.threads = threads
         self.prepared = prepared
+        self.room = room
     }
 
     deinit { close() }
@@ -127,6 +130,23 @@ package final class InferenceService: Sendable {
         return entry.family == FolderCheck.embedderFamily ? .f32 : entry.precision ?? precision
     }
 
+    // MARK: Memory and neighbours
+
+    /// From now on models that do not fit are computed with the help of others.
+    func reach(_ door: any LayerDoor) { self.door.withLock { $0 = door } }
+
+    private var means: EngineMeans {
+        EngineMeans(
+            room: room, threads: threads, prepared: prepared, door: { [weak self] in self?.door.withLock { $0 } },
+            makeRoom: { [weak self] in self?.dropIdle() })
+    }
+
+    private func dropIdle() {
+        engines.withLock { engines in
+            for (key, worker) in engines.workers where worker.isIdle { Self.drop(key, worker, &engines) }
+        }
+    }
+
     // MARK: Jobs
 
     /// Looks the question up, if there is one, then hands the job to the model's engine. Never blocks.
@@ -174,7 +194,7 @@ package final class InferenceService: Sendable {
         let refusal = engines.withLock { engines -> JobFault? in
             guard !engines.isClosed else { return .closing }
             let made = Self.worker(key, &engines) {
-                EngineWorker(key, shelf: shelf, limits: limits, threads: threads, prepared: prepared)
+                EngineWorker(key, shelf: shelf, limits: limits, means: means)
             }
             guard let worker = made else {
                 return JobFault(

@@ -73,6 +73,12 @@ final class NodeDriver {
         return id
     }
 
+    /// Commands what is not answered itself.
+    func tell(_ command: NodeCommand) {
+        lastCommand += 1
+        feed(.command(CommandID(lastCommand), command))
+    }
+
     func cancel(_ id: CommandID) {
         feed(.cancelled(id))
         listeners[id] = nil
@@ -115,6 +121,8 @@ final class NodeDriver {
         case .generate(let order, let ticket):
             performers.generate(order, ticket) { [post] news in post { $0.feed(.generated(ticket, news)) } }
         case .stopGenerating(let ticket): performers.stopGenerating(ticket)
+        case .computeLayers(let order, let ticket):
+            performers.computeLayers(order, ticket) { [post] news in post { $0.feed(.staged(ticket, news)) } }
         case .schedule(let timer, let at): schedule(timer, at)
         case .answer(let id, let answer): self.answer(id, answer)
         case .notify(let notice): notify(notice)
@@ -125,7 +133,7 @@ final class NodeDriver {
         guard let listener = listeners[id] else { return }
         listener(answer)
         switch answer {
-        case .accepted, .token, .progress: break
+        case .accepted, .token, .progress, .layers: break
         default: listeners[id] = nil
         }
     }
@@ -272,6 +280,8 @@ struct Performers: Sendable {
     var compute: @Sendable (ComputeJob, @escaping @Sendable (ComputeResult) -> Void) -> Void
     var generate: @Sendable (GenerationOrder, Ticket, @escaping @Sendable (GenerationNews) -> Void) -> Void
     var stopGenerating: @Sendable (Ticket) -> Void
+    /// Its completion comes once for each that is not `.close`.
+    var computeLayers: @Sendable (StageOrder, Ticket, @escaping @Sendable (StageNews) -> Void) -> Void
     var notice: @Sendable (NodeNotice) -> Void
     var log: @Sendable (String) -> Void
 }

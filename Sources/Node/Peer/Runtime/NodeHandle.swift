@@ -92,7 +92,7 @@ package final class NodeHandle: Sendable {
                 let id = box.driver(on: swarm).command(command) { answer in
                     continuation.yield(answer)
                     switch answer {
-                    case .accepted, .token, .progress: break
+                    case .accepted, .token, .progress, .layers: break
                     default: continuation.finish()
                     }
                 }
@@ -116,7 +116,8 @@ package final class NodeHandle: Sendable {
     package func notices() -> AsyncStream<NodeNotice> { hub.listen() }
 }
 
-private final class CommandCell: Sendable {
+/// A command's number, for those who are not on the loop when it gets one.
+final class CommandCell: Sendable {
     let id = Mutex<CommandID?>(nil)
 }
 

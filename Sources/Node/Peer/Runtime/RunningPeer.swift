@@ -70,6 +70,9 @@ package final class RunningPeer: Sendable {
     package let store: NodeStore
     package let shelf: ModelShelf
     package let inference: InferenceService
+    package let stages: StageService
+    /// Of models whose layers were left to this peer to choose.
+    let chosenLayers = Mutex<[CID: Range<Int>]>([:])
     package let library: Library
     package let directory: DatanetDirectory
     package let started: WallTime
@@ -80,7 +83,8 @@ package final class RunningPeer: Sendable {
 
     private init(
         home: Home, settings: Settings, genesis: Genesis, key: SigningKey, handle: NodeHandle, store: NodeStore,
-        shelf: ModelShelf, inference: InferenceService, library: Library, directory: DatanetDirectory, logger: Logger,
+        shelf: ModelShelf, inference: InferenceService, stages: StageService, library: Library,
+        directory: DatanetDirectory, logger: Logger,
         swarm: SwarmHandle, hub: NoticeHub, listening: Bool
     ) {
         self.home = home
@@ -91,6 +95,7 @@ package final class RunningPeer: Sendable {
         self.store = store
         self.shelf = shelf
         self.inference = inference
+        self.stages = stages
         self.library = library
         self.directory = directory
         started = NodeDriver.wallTime()
@@ -138,9 +143,16 @@ package final class RunningPeer: Sendable {
         let directory = DatanetDirectory()
         let library = Library(
             read: { try nodeStore.block($0) }, datanet: { directory.held($0) })
+        let room: WeightRoom, stages: StageService
+        do {
+            let bytesMax = try settings.bytes("memory.models")
+            room = WeightRoom(bytesMax: bytesMax == 0 ? nil : bytesMax)
+            stages = StageService(
+                shelf: shelf, room: room, pageBytesMax: try settings.bytes("layers.memory"), threads: settings.threads)
+        } catch { throw .settings(error) }
         let inference = InferenceService(
             shelf: shelf, library: library, peer: key.publicKey.peerID, precision: settings.text("precision"),
-            threads: settings.threads, prepared: Self.prepared(home, logger))
+            threads: settings.threads, prepared: Self.prepared(home, logger), room: room)
         let hub = NoticeHub()
         let box = LoopBox()
         let computing = DispatchQueue(label: "openledger.compute", attributes: .concurrent)
@@ -157,6 +169,7 @@ package final class RunningPeer: Sendable {
             },
             generate: { inference.generate($0.order, ticket: $1, news: $2) },
             stopGenerating: { inference.stop($0) },
+            computeLayers: { stages.perform($0, $1, news: $2) },
             notice: { hub.tell($0) },
             log: { logger.debug("\($0)") })
 
@@ -201,9 +214,11 @@ package final class RunningPeer: Sendable {
         swarm.post { swarm in
             box.driver(on: swarm).start { handle.post($0) }
         }
+        inference.reach(NetworkLayers(handle: handle))
         let peer = RunningPeer(
             home: home, settings: settings, genesis: genesis, key: key, handle: handle, store: nodeStore, shelf: shelf,
-            inference: inference, library: library, directory: directory, logger: logger, swarm: swarm, hub: hub,
+            inference: inference, stages: stages, library: library, directory: directory, logger: logger, swarm: swarm,
+            hub: hub,
             listening: !options.offline)
         await peer.settleIn(starter, shelved)
         return peer
@@ -303,22 +318,28 @@ package final class RunningPeer: Sendable {
         guard settings.text("serve") == "true", settings.text("role") != "light", listening else { return }
         let shelved = shelf.list()
         let adapters = shelved.filter { $0.kind == .adapter }
-        let models = shelved.filter { $0.kind == .model }.prefix(ServingAdvert.modelsMax).map { model in
-            ServedModel(
-                model: model.manifest, name: model.name, precision: inference.precision(of: model.manifest).rawValue,
-                adapters: Array(
-                    adapters.filter { $0.folder.base == model.manifest }.map(\.manifest).prefix(
-                        ServingAdvert.adaptersMax)))
+        let stages = await offerLayers()
+        var models: [ServedModel] = []
+        for model in shelved.filter({ $0.kind == .model }).prefix(ServingAdvert.modelsMax) {
+            guard await canAnswer(from: model.manifest) else { continue }
+            models.append(
+                ServedModel(
+                    model: model.manifest, name: model.name,
+                    precision: inference.precision(of: model.manifest).rawValue,
+                    adapters: Array(
+                        adapters.filter { $0.folder.base == model.manifest }.map(\.manifest).prefix(
+                            ServingAdvert.adaptersMax))))
         }
-        guard !models.isEmpty else { return }
+        guard !models.isEmpty || !stages.isEmpty else { return }
         let datanets = (try? await handle.read { $0.datanets.ids.map(\.digest) }) ?? []
         let wall = NodeDriver.wallTime()
         guard let price = try? price() else { return }
         let advert = ServingAdvert(
-            server: handle.account, peer: handle.peer, models: Array(models),
+            server: handle.account, peer: handle.peer, models: models,
             datanets: Array(datanets.prefix(ServingAdvert.adaptersMax)), pricePerRequest: price.request,
             pricePerPromptToken: price.promptToken, pricePerAnswerToken: price.answerToken,
-            queued: UInt64(clamping: inference.load.queued), issued: wall, expires: wall.adding(milliseconds: 600_000))
+            queued: UInt64(clamping: inference.load.queued), issued: wall, expires: wall.adding(milliseconds: 600_000),
+            stages: stages)
         _ = await handle.perform(.advertise(advert))
     }
 
@@ -352,6 +373,7 @@ package final class RunningPeer: Sendable {
     package func stop() async {
         hub.finish()
         inference.close()
+        stages.close()
         swarm.stop()
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
             DispatchQueue.global().async { [self] in

@@ -56,6 +56,18 @@ package struct Settings: Sendable {
         Key(
             name: "threads", fallback: "auto", isSecret: false,
             about: "threads that compute an answer, 1 to 64; auto: one for each core, at most 16"),
+        Key(
+            name: "memory.models", fallback: "0", isSecret: false,
+            about: "memory for weights, as in 6GiB; 0: no limit. Layers beyond it are computed by neighbours"),
+        Key(
+            name: "layers.serve", fallback: "", isSecret: false,
+            about: "MODEL:FIRST-LAST or MODEL, comma-separated: layers that this peer computes for neighbours"),
+        Key(
+            name: "layers.for", fallback: "", isSecret: false,
+            about: "peer IDs for whom layers are computed, comma-separated; empty: all of the network"),
+        Key(
+            name: "layers.memory", fallback: "256MiB", isSecret: false,
+            about: "memory for the keys and values of neighbours' layers"),
         Key(name: "price.request", fallback: "0.0001", isSecret: false, about: "OPEN for each request"),
         Key(name: "price.prompt_token", fallback: "0.000001", isSecret: false, about: "OPEN for each prompt token"),
         Key(name: "price.answer_token", fallback: "0.00001", isSecret: false, about: "OPEN for each answer token"),
@@ -150,6 +162,21 @@ package struct Settings: Sendable {
         text("threads") == "auto" ? min(16, ProcessInfo.processInfo.activeProcessorCount) : Int(text("threads")) ?? 1
     }
 
+    /// As in 1500000, 512MiB, 6GiB.
+    package func bytes(_ name: String) throws(SettingsFault) -> Int {
+        let text = text(name)
+        let units = ["KiB": 10, "MiB": 20, "GiB": 30]
+        let unit = units.keys.first { text.hasSuffix($0) }
+        let digits = unit.map { text.dropLast($0.count) } ?? text[...]
+        guard let number = Int(digits.trimmingCharacters(in: .whitespaces)), number >= 0,
+            number <= Int.max >> 31
+        else {
+            throw .value(
+                key: name, source: source(name), reason: "\"\(text)\" is no number of bytes; one looks like 512MiB")
+        }
+        return number << (unit.flatMap { units[$0] } ?? 0)
+    }
+
     package func addresses(_ name: String) throws(SettingsFault) -> [Multiaddr] {
         var addresses: [Multiaddr] = []
         for text in list(name) {
@@ -179,6 +206,15 @@ package struct Settings: Sendable {
         guard text("threads") == "auto" || (1...WorkerThreads.widthMax).contains(Int(text("threads")) ?? 0) else {
             throw .value(
                 key: "threads", source: source("threads"), reason: "is auto, or 1 to \(WorkerThreads.widthMax)")
+        }
+        for name in ["memory.models", "layers.memory"] { _ = try bytes(name) }
+        for text in list("layers.serve") where LayersWanted(text: text) == nil {
+            throw .value(
+                key: "layers.serve", source: source("layers.serve"),
+                reason: "\"\(text)\" is not MODEL or MODEL:FIRST-LAST, as in starter:0-2")
+        }
+        for text in list("layers.for") where PeerID(text: text) == nil {
+            throw .value(key: "layers.for", source: source("layers.for"), reason: "\"\(text)\" is no peer ID")
         }
         guard let colon = text("http").lastIndex(of: ":"),
             UInt16(text("http")[text("http").index(after: colon)...]) != nil

@@ -99,6 +99,10 @@ extension NodeFault {
         case .content(let reason):
             self.init(.unavailable, "the content did not come: \(reason)", code: "content", retryAfterSeconds: 10)
         case .datanet(let fault): self.init(fault)
+        case .layers(let fault):
+            self.init(
+                .unavailable, "a peer that computes layers failed: \(fault.description)", code: "layers_missing",
+                retryAfterSeconds: 10)
         case .tooMany(let what, let max):
             self.init(.busy, "\(max) \(what) run already; try again soon", code: "too_many", retryAfterSeconds: 5)
         case .timedOut(let what): self.init(.timeout, what, code: "timed_out", retryAfterSeconds: 10)

@@ -115,6 +115,22 @@ extension PeerService {
 
     func addresses() async -> [Multiaddr] { (try? await handle.listenAddresses()) ?? [] }
 
+    /// Layers for others, and from them.
+    private func layers() async -> JSONValue {
+        let (served, used, offer) =
+            (try? await handle.read { ($0.stagesServed, $0.stagesUsed, $0.layerOffer) })
+            ?? (0, 0, LayerOffer(served: [], peers: []))
+        return .object([
+            "serves": .array(
+                offer.served.map {
+                    .object([
+                        "model": .string($0.name), "first": .integer($0.layers.lowerBound),
+                        "last": .integer($0.layers.upperBound - 1), "precision": .string($0.precision),
+                    ])
+                }), "sessions": .integer(served), "uses": .integer(used),
+        ])
+    }
+
     func status() async throws(NodeFault) -> JSONValue {
         let standing = try await standing()
         let state = state(standing)
@@ -154,6 +170,7 @@ extension PeerService {
                     peer.settings.text("serve") == "true" ? shelf.filter { $0.kind == .model }.map(\.name) : []),
                 "running": .integer(peer.inference.load.running), "queued": .integer(peer.inference.load.queued),
             ]),
+            "layers": await layers(),
             "storage": .object([
                 "used_bytes": .integer(used), "free_bytes": .integer(Self.freeBytes(at: peer.home.path) ?? 0),
             ]),
