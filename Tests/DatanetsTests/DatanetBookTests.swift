@@ -14,6 +14,7 @@ private struct Peer {
     var changed: [CID] = []
     var waiting: [(CID, ContributionReport)] = []
     var refused: [DatanetFault] = []
+    var checked: [CID: [Digest]] = [:]
 
     init(_ number: UInt8) { book = DatanetBook(key: signingKey(number), network: testNetwork) }
 
@@ -23,6 +24,7 @@ private struct Peer {
             case .store(let stored): for block in stored { blocks[block.cid] = block.bytes }
             case .want(let cids): wanted += cids
             case .remember(let entry): remembered.append(entry)
+            case .checked(let contribution, let hashes): checked[contribution] = hashes
             case .forget(let entry): remembered.removeAll { $0 == entry }
             case .announce(let entry):
                 // Durable, then visible: what is announced is stored before.
@@ -114,6 +116,33 @@ private struct Peer {
         #expect(owner.refused == [.refusedByOwner(reason: "off topic")])
         #expect(owner.book.waiting.isEmpty)
         #expect(throws: DatanetFault.unavailable(bad)) { try owner.book.approve(bad) }
+    }
+
+    @Test mutating func rowsThatWereCheckedAreNotReadAgain() throws {
+        var owner = Peer(1)
+        var other = Peer(2)
+        let id = try owner.create()
+        let rows = makeRows(300, seed: 1)
+        let first = try owner.contribute(rows, to: id)
+        for entry in owner.announced { other.handle(.announced(entry)) }
+        other.pull(from: owner, random: &random)
+        #expect(owner.checked[first] == rows.map(\.normalisedHash))
+        #expect(other.checked == owner.checked)
+        for (checked, reads) in [(other.checked, 2), ([first: [Digest.zero]], 3), ([:], 3)] {
+            var again = Peer(2)
+            again.book = DatanetBook(key: signingKey(2), network: testNetwork, checked: checked)
+            again.blocks = other.blocks
+            var loads = 0
+            for entry in other.remembered { again.handle(.held(entry)) }
+            while let cid = again.wanted.popLast() {
+                loads += 1
+                again.handle(.block(cid, try #require(other.blocks[cid])))
+            }
+            // Manifest and envelope, and the shards only where their rows must be read.
+            #expect(loads >= reads && (reads == 3 || loads == 2))
+            #expect(again.book.snapshot(id) == other.book.snapshot(id))
+            #expect(throws: DatanetFault.nothingNew) { try again.contribute(Array(rows.prefix(20)), to: id) }
+        }
     }
 
     @Test mutating func afterARestartTheBookIsAsItWas() throws {

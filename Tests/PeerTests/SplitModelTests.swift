@@ -62,7 +62,8 @@ import Testing
         let split = try await answer(host, model, 2, tokens: 300) { count in
             guard count == 10, let used = others.firstIndex(where: { $0.peer.stages.sessions > 0 }) else { return }
             victim.withLock { $0 = used }
-            Task.detached { await others[used].peer.stop() }
+            let peer = others[used].peer
+            Task.detached { await peer.stop() }
         }
         #expect(split.fault == nil && split.tokens == whole.tokens && split.text == whole.text)
         let killed = try #require(victim.withLock { $0 })

@@ -2,6 +2,7 @@
 // the last is here, the claims about the whole are checked.
 //
 //     wanting envelope ──block──▶ wanting shards ──last shard──▶ complete
+//            │              └── checked in an earlier run ────────────▶
 //            └── wrong signature, datanet, shard, count, root ──▶ fault: nothing of it is used
 
 import Primitives
@@ -18,19 +19,29 @@ struct ContributionIntake {
     let datanet: DatanetID
     private(set) var contribution: Contribution?
     private var shards: [CID: ShardDigest] = [:]
+    /// Of all rows, where an earlier run has checked them: its word is on this disk, as the rows are.
+    private let checked: [Digest]?
 
-    init(_ cid: CID, datanet: DatanetID) {
+    init(_ cid: CID, datanet: DatanetID, checked: [Digest]? = nil) {
         self.cid = cid
         self.datanet = datanet
+        self.checked = checked
     }
 
     /// What is still to be fetched, in order.
     var missing: [CID] {
         guard let contribution else { return [cid] }
+        if isChecked(contribution) { return [] }
         return contribution.shards.filter { shards[$0] == nil }
     }
 
     var isComplete: Bool { missing.isEmpty }
+
+    var wasChecked: Bool { contribution.map(isChecked) ?? false }
+
+    private func isChecked(_ contribution: Contribution) -> Bool {
+        checked.map { UInt64($0.count) == contribution.rowCount } ?? false
+    }
 
     /// Takes a block that has been checked against its CID.
     mutating func take(_ block: CID, _ bytes: [UInt8], network: NetworkID) throws(DatanetFault) {
@@ -65,6 +76,7 @@ struct ContributionIntake {
 
     /// Normalised hashes of the rows, in order.
     var rowHashes: [Digest] {
-        (contribution?.shards ?? []).flatMap { shards[$0]?.hashes ?? [] }
+        if wasChecked, let checked { return checked }
+        return (contribution?.shards ?? []).flatMap { shards[$0]?.hashes ?? [] }
     }
 }

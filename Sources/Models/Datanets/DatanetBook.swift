@@ -37,6 +37,8 @@ package enum DatanetEffect: Hashable, Sendable {
     /// Keep this entry on disk and hand it back as `held` at the next start.
     case remember(CatalogEntry)
     case forget(CatalogEntry)
+    /// Normalised hashes of a contribution's rows, all checked: kept, they spare the next start reading the rows.
+    case checked(CID, [Digest])
     /// Sign this entry and tell the network.
     case announce(CatalogEntry)
     /// The datanet is now complete here at this snapshot.
@@ -81,9 +83,13 @@ package struct DatanetBook: Sendable {
     /// The highest sequence that this peer has signed for a datanet of somebody else's.
     var signedSequences: [DatanetID: UInt64] = [:]
 
-    package init(key: SigningKey, network: NetworkID) {
+    /// What an earlier run `checked`, until it is used.
+    private var checked: [CID: [Digest]]
+
+    package init(key: SigningKey, network: NetworkID, checked: [CID: [Digest]] = [:]) {
         self.key = key
         self.network = network
+        self.checked = checked
     }
 
     // MARK: what is known
@@ -221,7 +227,8 @@ package struct DatanetBook: Sendable {
             pull.manifest = manifest
             let present = held[id]?.contributions ?? [:]
             for contribution in manifest.contributions where present[contribution] == nil {
-                pull.intakes[contribution] = ContributionIntake(contribution, datanet: id)
+                pull.intakes[contribution] = ContributionIntake(
+                    contribution, datanet: id, checked: checked.removeValue(forKey: contribution))
             }
             effects.append(.want(manifest.contributions.filter { pull.intakes[$0] != nil }))
         } else {
@@ -243,9 +250,12 @@ package struct DatanetBook: Sendable {
         var next =
             held[id]
             ?? Held(manifest: manifest, snapshot: pull.entry.root, contributions: [:], rowHashes: [])
-        for (cid, intake) in pull.intakes {
+        var effects: [DatanetEffect] = []
+        for (cid, intake) in pull.intakes.sorted(by: { $0.key < $1.key }) {
+            let hashes = intake.rowHashes
             next.contributions[cid] = intake.contribution
-            next.rowHashes.formUnion(intake.rowHashes)
+            next.rowHashes.formUnion(hashes)
+            if !intake.wasChecked { effects.append(.checked(cid, hashes)) }
         }
         next.manifest = manifest
         next.snapshot = pull.entry.root
@@ -257,7 +267,7 @@ package struct DatanetBook: Sendable {
         try Self.checkSequences(content)
         held[id] = next
         pulls[id] = nil
-        return [.remember(pull.entry), .changed(id, snapshot: next.snapshot)]
+        return effects + [.remember(pull.entry), .changed(id, snapshot: next.snapshot)]
     }
 
     /// Each contributor's sequence grows along the list.

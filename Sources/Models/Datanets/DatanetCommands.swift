@@ -49,7 +49,7 @@ extension DatanetBook {
             let effects = adopt(
                 manifest, contributions: known.contributions.merging([cid: contribution]) { $1 },
                 rowHashes: known.rowHashes.union(hashes))
-            return (cid, [.store(blocks)] + effects)
+            return (cid, [.store(blocks), .checked(cid, hashes)] + effects)
         }
         signedSequences[id] = sequence
         let entry = CatalogEntry(
@@ -112,7 +112,7 @@ extension DatanetBook {
         let effects = adopt(
             manifest, contributions: known.contributions.merging([proposal: contribution]) { $1 },
             rowHashes: known.rowHashes.union(intake.rowHashes))
-        return effects + [.forget(entry(for: proposal, intake))]
+        return [.checked(proposal, intake.rowHashes)] + effects + [.forget(entry(for: proposal, intake))]
     }
 
     func entry(for proposal: CID, _ intake: ContributionIntake) -> CatalogEntry {

@@ -354,6 +354,9 @@ package enum MetaKey {
     package static let heldPrefix = Array("datanet:".utf8)
     /// Before the root of content that is complete here.
     package static let contentPrefix = Array("have:".utf8)
+    /// Before a contribution: the normalised hashes of its rows.
+    package static let checkedPrefix = Array("rows:".utf8)
+    static func checked(_ contribution: CID) -> [UInt8] { checkedPrefix + contribution.bytes }
     static func held(_ id: DatanetID) -> [UInt8] { heldPrefix + id.digest.bytes }
 }
 

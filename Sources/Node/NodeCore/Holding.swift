@@ -9,6 +9,8 @@ import Records
 
 struct HoldingDesk: Sendable {
     static let session = SessionID(.max)
+    /// Rows of a contribution whose hashes are kept for the next start; those of a larger one are read again.
+    static let checkedRowsMax = 1 << 16
 
     var book: DatanetBook
     /// Blocks looked for on this disk for the book.
@@ -186,6 +188,9 @@ extension Node {
                     effects.append(.load(cid, ticket))
                 }
             case .remember, .forget: break
+            case .checked(let contribution, let hashes):
+                guard hashes.count <= HoldingDesk.checkedRowsMax else { break }
+                persist([.put(.meta, key: MetaKey.checked(contribution), value: hashes.flatMap(\.bytes))])
             case .announce(let entry): announce(entry)
             case .changed(let id, let snapshot):
                 heldDatanets.insert(id.digest)

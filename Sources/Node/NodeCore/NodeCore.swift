@@ -64,6 +64,8 @@ package struct Restored: Sendable {
     package var transactions: [SignedTransaction] = []
     package var catalog: [SignedEnvelope] = []
     package var datanets: [Digest] = []
+    /// By contribution: normalised hashes of its rows, which were checked when they came.
+    package var checkedRows: [CID: [Digest]] = [:]
     /// The last vouchers of others under their allowances.
     package var vouchers: [SignedVoucher] = []
     /// The state of the genesis is in the tables.
@@ -127,7 +129,8 @@ package struct Node: Sendable {
         trade = TradeDesk(
             purses: restored.purses, vouchers: restored.vouchers,
             receipts: restored.receipts.filter { $0.receipt.server == server })
-        holding = HoldingDesk(book: DatanetBook(key: configuration.key, network: network))
+        holding = HoldingDesk(
+            book: DatanetBook(key: configuration.key, network: network, checked: restored.checkedRows))
         heldDatanets = Set(restored.datanets)
         hasGenesis = restored.hasGenesis
         catalog = Catalog(network: network, entries: restored.catalog)

@@ -51,6 +51,14 @@ extension Restored {
         datanets = try reader.all(.meta, prefix: MetaKey.heldPrefix).compactMap {
             Digest($0.key.dropFirst(MetaKey.heldPrefix.count))
         }
+        for (key, value) in try reader.all(.meta, prefix: MetaKey.checkedPrefix) {
+            guard let cid = try? CID(bytes: key.dropFirst(MetaKey.checkedPrefix.count)),
+                value.count.isMultiple(of: Digest.byteCount)
+            else { continue }
+            checkedRows[cid] = stride(from: 0, to: value.count, by: Digest.byteCount).compactMap {
+                Digest(value[$0..<$0 + Digest.byteCount])
+            }
+        }
     }
 }
 
