@@ -44,3 +44,16 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: home).isEmpty)
     }
 }
+
+@Suite struct ComputeFormTests {
+    @Test func oneWordForWeightsAndCache() {
+        for weights in Precision.allCases {
+            for cache in CachePrecision.allCases {
+                let form = ComputeForm(weights, cache: cache)
+                #expect(ComputeForm(text: form.text) == form)
+            }
+        }
+        #expect(ComputeForm(text: "int8+kv8") == ComputeForm(.int8, cache: .int8))
+        for text in ["", "kv8", "+kv8", "int8+kv4", "int8+kv8+kv8", "INT8"] { #expect(ComputeForm(text: text) == nil) }
+    }
+}

@@ -62,6 +62,8 @@ struct EngineLoading {
             try LoadedModel(folder: folder, precision: key.precision, prepared: weights)
         }
         if weights == nil { means.prepared?.keep(model, as: key) }
+        var limits = limits
+        limits.cachePrecision = key.form.cache
         return LoadedEngine(engine: engine(model, limits, nil), claim: claim)
     }
 
@@ -96,6 +98,12 @@ struct EngineLoading {
         _ folder: MappedFolder, _ plan: WeightPlan, _ bytesMax: Int
     ) throws(JobFault) -> LoadedEngine {
         let name = shelf.entry(key.model)?.name ?? key.model.text, left = means.room.left
+        guard key.form.cache == .f32 else {
+            throw JobFault(
+                .unavailable, "memory",
+                "\(name) does not fit memory.models, and neighbours keep keys and values in f32 only; set cache = \"f32\"",
+                parameter: "model")
+        }
         guard let part = plan.part(from: 0, bytesMax: left, hasEnds: true),
             let claim = means.room.claim(plan.bytes(of: part))
         else {
@@ -112,7 +120,6 @@ struct EngineLoading {
         let wanted = LayerChain.Wanted(
             model: key.model, name: name, precision: key.precision.rawValue, numerics: KernelNumerics.revision,
             hidden: plan.config.hidden)
-        // What stages keep.
         var limits = self.limits
         limits.cachePrecision = .f32
         let chain: LayerChain

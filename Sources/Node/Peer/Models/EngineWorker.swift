@@ -18,7 +18,15 @@ import Synchronization
 
 struct EngineKey: Hashable, Sendable {
     let model: CID
-    let precision: Precision
+    let form: ComputeForm
+    var precision: Precision { form.weights }
+
+    init(model: CID, form: ComputeForm) {
+        self.model = model
+        self.form = form
+    }
+
+    init(model: CID, precision: Precision) { self.init(model: model, form: ComputeForm(precision)) }
 }
 
 struct EngineLoad: Sendable {

@@ -50,14 +50,19 @@ package final class InferenceService: Sendable {
     let texts = TextTools()
     let embeddings = EmbeddingDesk()
 
-    /// - Parameter precision: as the settings say.
+    /// - Parameters:
+    ///   - precision: as the settings say.
+    ///   - cache: how keys and values are kept, as the settings say.
     package convenience init(
         shelf: ModelShelf, library: Library, peer: PeerID, precision: String = Precision.f32.rawValue,
-        threads: Int = 1, prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil)
+        cache: String = CachePrecision.f32.rawValue, threads: Int = 1, prepared: PreparedShelf? = nil,
+        room: WeightRoom = WeightRoom(bytesMax: nil)
     ) {
+        var limits = EngineLimits()
+        limits.cachePrecision = CachePrecision(rawValue: cache) ?? .f32
         self.init(
             shelf: shelf, library: library, peer: peer, precision: Precision(rawValue: precision) ?? .f32,
-            limits: EngineLimits(), threads: threads, prepared: prepared, room: room)
+            limits: limits, threads: threads, prepared: prepared, room: room)
     }
 
     init(
@@ -128,6 +133,10 @@ package final class InferenceService: Sendable {
     package func precision(of model: CID) -> Precision {
         guard let entry = shelf.entry(model) else { return precision }
         return entry.family == FolderCheck.embedderFamily ? .f32 : entry.precision ?? precision
+    }
+
+    package func form(of model: CID) -> ComputeForm {
+        ComputeForm(precision(of: model), cache: limits.cachePrecision)
     }
 
     // MARK: Memory and neighbours

@@ -43,7 +43,7 @@ extension InferenceService {
         let (outcome, said) = AsyncStream.makeStream(of: JobFault?.self, bufferingPolicy: .bufferingOldest(1))
         let token = JobToken()
         let pending = PendingAnswer(token: token, outcome: outcome, events: stream)
-        let cacheBytesMax = limits.cacheBytesMax
+        let limits = limits
         continuation.onTermination = { _ in token.cancel() }
         let plan: LocalPlan
         do throws(JobFault) {
@@ -64,7 +64,7 @@ extension InferenceService {
             return pending
         }
         run(
-            on: EngineKey(model: model, precision: precision(of: model)), question: plan.form.question,
+            on: EngineKey(model: model, form: form(of: model)), question: plan.form.question,
             datanet: plan.datanet
         ) {
             said.yield($0)
@@ -72,7 +72,7 @@ extension InferenceService {
             EngineJob(
                 token: token, adapters: plan.adapters,
                 begin: { model throws(JobFault) in
-                    try plan.start(found, model: model, cacheBytesMax: cacheBytesMax, continuation) {
+                    try plan.start(found, model: model, limits: limits, continuation) {
                         said.yield(nil)
                     }
                 }, refuse: { said.yield($0) }, ended: {})
@@ -210,11 +210,11 @@ struct LocalPlan: Sendable {
 
     /// On the engine's thread.
     func start(
-        _ found: Found?, model: LoadedModel, cacheBytesMax: Int,
+        _ found: Found?, model: LoadedModel, limits: EngineLimits,
         _ events: AsyncThrowingStream<AnswerEvent, any Error>.Continuation, accepted: @escaping () -> Void
     ) throws(JobFault) -> StartedJob {
         let written = try PromptWriter.write(form, found, model: model, answerTokensMax: request.tokensMax)
-        let tokensMax = request.tokensMax ?? Self.room(after: written.tokens.count, model, cacheBytesMax: cacheBytesMax)
+        let tokensMax = request.tokensMax ?? Self.room(after: written.tokens.count, model, limits)
         let requests = (0..<request.choices).map { choice in
             var asked = Inference.GenerationRequest(
                 prompt: written.tokens, adapter: adapter?.text, tokensMax: tokensMax,
@@ -253,8 +253,8 @@ struct LocalPlan: Sendable {
     }
 
     /// What the context leaves, as far as the cache could ever hold it.
-    private static func room(after prompt: Int, _ model: LoadedModel, cacheBytesMax: Int) -> Int {
-        let positions = cacheBytesMax / max(1, model.config.cacheBytesPerPosition(.f32)) / 16 * 16
+    private static func room(after prompt: Int, _ model: LoadedModel, _ limits: EngineLimits) -> Int {
+        let positions = limits.cacheBytesMax / max(1, model.config.cacheBytesPerPosition(limits.cachePrecision)) / 16 * 16
         return max(1, min(model.config.contextTokens, positions) - prompt)
     }
 }

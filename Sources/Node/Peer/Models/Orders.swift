@@ -59,10 +59,10 @@ struct OrderPlan: Sendable {
 
     init(_ order: AskOrder, shelf: ModelShelf) throws(JobFault) {
         self.order = order
-        guard let precision = Precision(rawValue: order.precision) else {
+        guard let form = ComputeForm(text: order.precision) else {
             throw JobFault(.invalid, "precision", "this peer does not compute in \(order.precision)")
         }
-        key = EngineKey(model: order.model, precision: precision)
+        key = EngineKey(model: order.model, form: form)
         guard let entry = shelf.entry(order.model), entry.kind == .model else {
             throw JobFault(.unknown(order.model), code: "model")
         }

@@ -152,6 +152,7 @@ package final class RunningPeer: Sendable {
         } catch { throw .settings(error) }
         let inference = InferenceService(
             shelf: shelf, library: library, peer: key.publicKey.peerID, precision: settings.text("precision"),
+            cache: settings.text("cache"),
             threads: settings.threads, prepared: Self.prepared(home, logger), room: room)
         let hub = NoticeHub()
         let box = LoopBox()
@@ -325,7 +326,7 @@ package final class RunningPeer: Sendable {
             models.append(
                 ServedModel(
                     model: model.manifest, name: model.name,
-                    precision: inference.precision(of: model.manifest).rawValue,
+                    precision: inference.form(of: model.manifest).text,
                     adapters: Array(
                         adapters.filter { $0.folder.base == model.manifest }.map(\.manifest).prefix(
                             ServingAdvert.adaptersMax))))

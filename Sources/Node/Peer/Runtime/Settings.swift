@@ -54,6 +54,9 @@ package struct Settings: Sendable {
             about: "f32, bf16, int8 or int4: how models are served whose import named none"
         ),
         Key(
+            name: "cache", fallback: "f32", isSecret: false,
+            about: "f32 or int8: how keys and values are kept; int8 takes a quarter of the memory"),
+        Key(
             name: "threads", fallback: "auto", isSecret: false,
             about: "threads that compute an answer, 1 to 64; auto: one for each core, at most 16"),
         Key(
@@ -202,6 +205,9 @@ package struct Settings: Sendable {
         }
         guard ["f32", "bf16", "int8", "int4"].contains(text("precision")) else {
             throw .value(key: "precision", source: source("precision"), reason: "is f32, bf16, int8 or int4")
+        }
+        guard ["f32", "int8"].contains(text("cache")) else {
+            throw .value(key: "cache", source: source("cache"), reason: "is f32 or int8")
         }
         guard text("threads") == "auto" || (1...WorkerThreads.widthMax).contains(Int(text("threads")) ?? 0) else {
             throw .value(

@@ -126,7 +126,7 @@ extension PeerService {
     private func ownOffer(_ model: CID) throws(NodeFault) -> ServerOffer {
         do {
             return ServerOffer(
-                peer: handle.peer, price: try peer.price(), precision: peer.inference.precision(of: model).rawValue)
+                peer: handle.peer, price: try peer.price(), precision: peer.inference.form(of: model).text)
         } catch {
             throw NodeFault(.broken, "\(error)", code: "settings")
         }
