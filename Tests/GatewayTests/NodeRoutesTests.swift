@@ -59,6 +59,14 @@ import Testing
                     .rejectContribution(datanet: "food", contribution: "c1", reason: "no"), 200
                 ),
                 ("DELETE", "models/starter", nil, .removeModel("starter"), 200),
+                (
+                    "POST", "receipts/9c/audit", nil,
+                    .audit(receipt: "9c", peer: nil, here: false, publish: false), 200
+                ),
+                (
+                    "POST", "receipts/9c/audit", #"{"peer":"12D3","publish":true}"#,
+                    .audit(receipt: "9c", peer: "12D3", here: false, publish: true), 200
+                ),
                 ("DELETE", "adapters/food", nil, .removeAdapter("food"), 200),
                 (
                     "POST", "models/starter/precision", #"{"precision":"int8"}"#,

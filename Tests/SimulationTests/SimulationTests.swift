@@ -27,14 +27,18 @@ private func number(_ name: String, or standard: UInt64) -> UInt64 {
         let first = number("OPENLEDGER_FIRST_SEED", or: 1)
         var answers = 0
         var batches: UInt64 = 0
+        var audits = 0
+        var accused = 0
         for seed in first..<(first + number("OPENLEDGER_SEEDS", or: 500)) {
             let report = try runSimulation(options(seed: seed))
             answers += report.answers
             batches += report.batches
+            audits += report.audits
+            accused += report.accused
             #expect(report.holds, "\(String(decoding: report.json.serialized(), as: UTF8.self))")
         }
         // What never happens proves nothing.
-        #expect(answers > 0 && batches > 0)
+        #expect(answers > 0 && batches > 0 && audits > 0 && accused > 0)
     }
 
     /// A seed that failed once is a file "seed peers steps faults" and is replayed for ever.
@@ -72,6 +76,34 @@ private func number(_ name: String, or standard: UInt64) -> UInt64 {
         for seed in UInt64(300)..<312 {
             let options = try SimulationOptions(seed: seed, peers: 4, steps: 1500, faults: ["crash"])
             if try !runSimulation(options, planted: .lyingDisk).holds { found += 1 }
+        }
+        #expect(found > 0)
+    }
+
+    /// A server that answers with other tokens than its model's is found, and nobody else is accused.
+    @Test func aLyingServerIsFound() throws {
+        var found = 0
+        for seed in UInt64(900)..<912 {
+            let report = try runSimulation(
+                SimulationOptions(seed: seed, peers: 4, steps: 6000, faults: ["byzantine"]))
+            #expect(report.holds, "\(report.violations)")
+            #expect(report.audits > 0 && report.accused <= 1)
+            found += report.accused
+        }
+        #expect(found >= 10)
+        for seed in UInt64(900)..<906 {
+            let report = try runSimulation(SimulationOptions(seed: seed, peers: 4, steps: 3000, faults: []))
+            #expect(report.holds && report.audits > 0 && report.accused == 0, "\(report.violations)")
+        }
+    }
+
+    /// Kernels that do not give the same bits twice: an honest server is accused, and the checker must see it.
+    @Test func wobblyKernelsAreFound() throws {
+        var found = 0
+        for seed in UInt64(400)..<406 {
+            let options = try SimulationOptions(seed: seed, peers: 4, steps: 3000, faults: [])
+            let report = try runSimulation(options, planted: .wobblyKernels)
+            if report.violations.contains(where: { $0.contains("honest server") }) { found += 1 }
         }
         #expect(found > 0)
     }

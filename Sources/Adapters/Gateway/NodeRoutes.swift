@@ -111,6 +111,14 @@ struct NodeRoutes: Sendable {
             return Response.json(
                 try await service.perform(.lightSync(checkpoint: fields.text("checkpoint", bytesMax: 128))))
         }
+        group.post("receipts/:name/audit") { request, context in
+            var request = request
+            let fields = try await request.json(limits, isOptional: true)
+            let call = NodeCall.audit(
+                receipt: try context.name("name"), peer: try fields.text("peer", bytesMax: 128),
+                here: try fields.flag("here") ?? false, publish: try fields.flag("publish") ?? false)
+            return Response.json(try await service.perform(call))
+        }
         group.post("shutdown") { _, _ in Response.json(try await service.perform(.shutdown), status: .accepted) }
     }
 

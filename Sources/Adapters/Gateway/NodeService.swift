@@ -87,6 +87,8 @@ package enum NodeCall: Sendable, Hashable {
     case connect(address: String)
     case disconnect(peer: String)
     case lightSync(checkpoint: String?)
+    /// Re-executes a receipt's answer: by `peer`, here, or by whoever offers its model.
+    case audit(receipt: String, peer: String?, here: Bool, publish: Bool)
     case createDatanet(DatanetDescription)
     case addRows(datanet: String, RowsUpload)
     case approveContribution(datanet: String, contribution: String)

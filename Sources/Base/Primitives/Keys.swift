@@ -145,7 +145,7 @@ public struct NetworkID: Hashable, Comparable, Sendable, CustomStringConvertible
 /// What a signature is for. A signature made for one purpose or network is never valid for another.
 public enum Domain: String, Sendable, CaseIterable {
     case receipt, voucher, request, vote, transaction, contribution, manifest, catalog, advert, consensus, evidence
-    case proposal, allowance, training, checkpoint, settlement
+    case proposal, allowance, training, checkpoint, settlement, audit
 }
 
 /// The bytes that are signed: `"openledger/1/<domain>\n"`, 32 bytes of network, then the dag-cbor payload.

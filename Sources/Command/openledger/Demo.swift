@@ -43,6 +43,7 @@ final class Demo: @unchecked Sendable {
         let batch = try await settled(first.receipt)
         try await conserved(before: before, receipt: first.receipt)
         try await verifyOffline(first.receipt)
+        try await audit(first)
         let victim = try await killOne(servedBy: first.servedBy)
         let second = try await ask(rows.question, model: model, step: "answered after the loss", not: victim)
         let next = try await settled(second.receipt)
@@ -304,6 +305,23 @@ final class Demo: @unchecked Sendable {
         try expect(bad.code == 4, "a bundle with one flipped bit is refused; exit code \(bad.code)")
         pass([
             "receipt": .string(receipt), "bytes": .integer(size), "verdict": (try? JSONValue.parse(good.text)) ?? .null,
+        ])
+    }
+
+    /// Whoever of Ada and Ben did not answer repeats the answer.
+    private func audit(_ answer: Answer) async throws {
+        begin("answer re-executed by another neighbour")
+        let value = try await call(dan) { try await $0.post(APIClient.path("receipts", answer.receipt) + "/audit") }
+        let audit = value["audit"] ?? .null
+        try expect(audit["outcome"]?.text == "same", "the same answer; \(value.serializedText)")
+        try expect(value["holds"]?.flag == true, "every check of the audit holds; \(value.serializedText)")
+        try expect(
+            audit["own"]?.flag == false && audit["auditor"]?.text != value["server"]?.text,
+            "neither payer nor server is the auditor")
+        try expect(audit["answer"] == value["signed_answer"], "both commit to the same tokens")
+        pass([
+            "receipt": .string(answer.receipt), "auditor": audit["auditor"] ?? .null,
+            "answer": audit["answer"] ?? .null,
         ])
     }
 

@@ -44,6 +44,12 @@ struct StatusCommand: NodeCommand {
                 Disk      \(byteCount(value["storage"]?["used_bytes"])) used, \(byteCount(value["storage"]?["free_bytes"])) free
                 """
             if let remedy = value["reachability"]?["remedy"]?.text { text += "\nRemedy    \(remedy)" }
+            let audits = value["audits"] ?? .null
+            text +=
+                "\nAudits    \(audits.shown("same")) the same, \(audits.shown("differs")) not, \(audits.shown("waiting")) waiting"
+            for server in audits.list("distrusted") {
+                text += "\nAvoids    \(server.shown("server")): \(server.shown("reason"))"
+            }
             return text
         }
     }
@@ -78,7 +84,10 @@ struct PeersCommand: NodeCommand {
                     peer["latency_ms"]?.double.map { "\(oneDecimal($0)) ms" } ?? "-", byteCount(peer["bytes_in"]),
                     byteCount(peer["bytes_out"]), peer.shown("serves"), peer.shown("address"))
             }
-            return table.text + "\n\(value.shown("known")) known"
+            let avoided = value.list("peers").compactMap { peer in
+                peer["distrusted"]?["reason"]?.text.map { "\n\(peer.shown("peer")) is not chosen: \($0)" }
+            }
+            return table.text + "\n\(value.shown("known")) known" + avoided.joined()
         }
     }
 }

@@ -3,8 +3,8 @@ import Primitives
 
 struct ReceiptCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "receipt", abstract: "Read receipts, take them along, verify them.",
-        subcommands: [List.self, Show.self, Bundle.self, Verify.self])
+        commandName: "receipt", abstract: "Read receipts, take them along, verify and audit them.",
+        subcommands: [List.self, Show.self, Bundle.self, Verify.self, Audit.self])
 
     struct List: NodeCommand {
         static let configuration = CommandConfiguration(
@@ -41,6 +41,10 @@ struct ReceiptCommand: AsyncParsableCommand {
                 let contributors = value.list("contributors").map { one in
                     "  \(one.shown("account"))  \(one.shown("ppm")) ppm, \(one.shown("amount")) OPEN"
                 }
+                let audits = value.list("audits").map { one in
+                    "  \(one.shown("outcome")) at \(moment(one["time_ms"])), by "
+                        + (one["own"]?.flag == true ? "this peer" : one.shown("auditor"))
+                }
                 return """
                     Receipt  \(value.shown("id"))
                     Made     \(moment(value["time_ms"])), state \(value.shown("state")), batch \(value.shown("batch"))
@@ -52,6 +56,8 @@ struct ReceiptCommand: AsyncParsableCommand {
                     \(shares.joined(separator: "\n"))
                     Contributors
                     \(contributors.isEmpty ? "  none" : contributors.joined(separator: "\n"))
+                    Audits
+                    \(audits.isEmpty ? "  none" : audits.joined(separator: "\n"))
                     """
             }
         }

@@ -179,18 +179,27 @@ extension Engine {
 
     /// Tokens that may follow, in the rows behind the last one's: each is right if its predecessor's logits say so.
     private func appendDraft(_ sequence: LiveSequence) {
-        guard live.count <= limits.speculatingSequencesMax, live.allSatisfy(\.hasBegun),
-            let lookup = sequence.lookup, let cursor = sequence.cursor
+        let isRepeating = sequence.request.repeats != nil
+        guard
+            isRepeating
+                || live.count <= limits.speculatingSequencesMax && live.allSatisfy(\.hasBegun)
+                    && sequence.lookup != nil,
+            let cursor = sequence.cursor
         else { return }
         // Every other sequence keeps its row.
         var room = limits.stepTokensMax - batch.tokens.count - live.count
+        // An answer that is checked delays others no more than a prompt does.
+        if isRepeating, live.count > 1 { room = min(room, limits.promptTokensBesideAnswersMax) }
         room = min(room, sequence.request.prompt.count + sequence.tokensMax - sequence.tokens.count - 1)
         while cursor.table.count * PagePool.positionsPerPage < sequence.cached + room,
             cursor.table.count < cursor.table.capacity, cache.available > live.count, cache.grow(cursor)
         {}
         room = min(room, cursor.table.count * PagePool.positionsPerPage - sequence.cached)
         guard room > 0 else { return }
-        let draft = lookup.draft(max: room, spans: spans)
+        let draft =
+            isRepeating
+            ? sequence.remainder(max: room, vocabulary: model.config.vocabulary)
+            : sequence.lookup?.draft(max: room, spans: spans) ?? []
         guard !draft.isEmpty, let segment = batch.segments.popLast() else { return }
         batch.segments.append(
             BatchSegment(
@@ -202,7 +211,7 @@ extension Engine {
             batch.tokens.append(token)
         }
         batch.drafts.append((sequence, draft.count, sequence.cached))
-        counters.draftTokens &+= UInt64(draft.count)
+        if !isRepeating { counters.draftTokens &+= UInt64(draft.count) }
     }
 
     private func append(_ sequence: LiveSequence, count: Int) {
@@ -257,7 +266,7 @@ extension Engine {
             }
             at = end
         }
-        for draft in batch.drafts {
+        for draft in batch.drafts where draft.sequence.request.repeats == nil {
             let right = draft.sequence.cached - draft.sure
             draft.sequence.lookup?.verified(drafted: draft.count, accepted: right)
             counters.acceptedTokens &+= UInt64(right)

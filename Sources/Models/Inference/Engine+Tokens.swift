@@ -35,6 +35,12 @@ extension Engine {
         sequence.tokens.append(token)
         sequence.history?.append(token)
         sequence.lookup?.append(token)
+        let count = sequence.tokens.count - promptCount
+        if let repeats = request.repeats, count > repeats.count || repeats[count - 1] != token {
+            sequence.isFinished = true
+            output.finish = .differs
+            return output
+        }
         // A grammar that has ended has nothing to go on with.
         if endTokens.contains(token), !request.ignoresEnd || sequence.constraint != nil {
             finish(sequence, .end, &output)
@@ -45,8 +51,11 @@ extension Engine {
         if stopped {
             sequence.isFinished = true
             output.finish = .stop
-        } else if sequence.tokens.count - promptCount == sequence.tokensMax {
+        } else if count == sequence.tokensMax {
             finish(sequence, .length, &output)
+        } else if count == request.repeats?.count {
+            sequence.isFinished = true
+            output.finish = .repeated
         }
         return output
     }

@@ -48,13 +48,16 @@ package struct GenerationRequest: Sendable {
     package var deadline: Instant?
     /// Prompts share cached beginnings within a domain only: how fast an answer begins tells what others have asked.
     package var cacheDomain: UInt32
+    /// An answer to be checked. Its tokens are computed ahead, many in one pass, and drawn as ever: the first one that is
+    /// not drawn ends the sequence with `.differs`, and so does the last one, with `.repeated`, if nothing ended it before.
+    package var repeats: [Int32]?
 
     package init(
         prompt: [Int32], adapter: String? = nil, tokensMax: Int, sampling: Sampling = .greedy, stop: [String] = [],
         ignoresEnd: Bool = false, logProbabilities: Int? = nil, scoresPrompt: Bool = false,
         fusion: AdapterFusion? = nil, tenant: String = "", priority: ServingPriority = .normal,
         deadline: Instant? = nil, cacheDomain: UInt32 = 0, grammar: Grammar? = nil, tokensMin: Int = 0,
-        speculates: Bool = true
+        speculates: Bool = true, repeats: [Int32]? = nil
     ) {
         self.prompt = prompt
         self.adapter = adapter
@@ -72,6 +75,7 @@ package struct GenerationRequest: Sendable {
         self.grammar = grammar
         self.tokensMin = tokensMin
         self.speculates = speculates
+        self.repeats = repeats
     }
 }
 
@@ -90,6 +94,10 @@ package enum FinishReason: Hashable, Sendable {
     case expired
     /// Its adapter could not be loaded, for this reason; nothing was generated.
     case adapterFailed(String)
+    /// The last token is not the one of the answer that was to be repeated.
+    case differs
+    /// The answer that was to be repeated was, to its last token; generation would go on.
+    case repeated
 }
 
 package struct GeneratedToken: Hashable, Sendable {

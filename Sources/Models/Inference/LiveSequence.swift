@@ -45,7 +45,8 @@ final class LiveSequence {
         stop = StopText(request.stop)
         tokens = request.prompt
         history = request.sampling.readsHistory ? TokenHistory(prompt: request.prompt) : nil
-        lookup = request.speculates && tokensMax > 1 ? LookupDraft(prompt: request.prompt) : nil
+        let looksUp = request.speculates && request.repeats == nil && tokensMax > 1
+        lookup = looksUp ? LookupDraft(prompt: request.prompt) : nil
     }
 
     var waiting: Waiting {
@@ -63,6 +64,15 @@ final class LiveSequence {
     /// Positions that need not be computed where the cache has them: the last one's logits are always wanted, and those
     /// of a prompt that is scored.
     var cacheableMax: Int { scoresPrompt ? promptScores.count : tokens.count - 1 }
+
+    /// What is still to be repeated after the tokens so far, which are those of the answer to be checked.
+    func remainder(max room: Int, vocabulary: Int) -> ArraySlice<Int32> {
+        guard let repeats = request.repeats else { return [] }
+        let from = tokens.count - request.prompt.count
+        guard from > 0, from < repeats.count else { return [] }
+        // What is in no vocabulary is not drawn, and is not computed.
+        return repeats[from..<min(repeats.count, from + max(0, room))].prefix { $0 >= 0 && Int($0) < vocabulary }
+    }
 
     /// Pages for all that it may become. The last token generated is never read back: it needs no place.
     var pagesMax: Int { PagePool.pages(positions: request.prompt.count + max(0, tokensMax - 1)) }

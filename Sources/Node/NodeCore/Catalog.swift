@@ -140,7 +140,7 @@ extension Node {
             return
         }
         if type == "peers" { return servePeers(on: stream, to: peer) }
-        for envelope in catalog.envelopes { send(envelope.encoded(), on: stream) }
+        for envelope in catalog.envelopes + audits.book.envelopes { send(envelope.encoded(), on: stream) }
         finish(stream)
     }
 
@@ -150,7 +150,8 @@ extension Node {
             persist([write])
             noticed(news)
         case .known: break
-        case .refused(let reason): blame(peer, "catalog: \(reason)")
+        case .refused(let reason):
+            if offerEvidence(bytes, from: peer) == nil { blame(peer, "catalog: \(reason)") }
         }
     }
 

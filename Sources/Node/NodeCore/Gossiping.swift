@@ -74,7 +74,7 @@ extension Node {
             noticed(news)
             return .accept
         case .known: return .ignore
-        case .refused: return .reject
+        case .refused: return offerEvidence(bytes, from: nil) ?? .reject
         }
     }
 

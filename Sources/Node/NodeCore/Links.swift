@@ -21,6 +21,8 @@ enum StreamUse: Hashable, Sendable {
     case server
     case layersUsed(CommandID)
     case layersServed
+    case auditAsked(UInt64)
+    case auditServed
 }
 
 struct Links: Sendable {
@@ -82,6 +84,7 @@ struct Links: Sendable {
         case NodeProtocol.catalog: use = .catalogServed
         case NodeProtocol.infer: use = .server
         case NodeProtocol.layers: use = .layersServed
+        case NodeProtocol.audit: use = .auditServed
         default: use = .gossip
         }
         record.inbound.insert(id)
@@ -226,6 +229,8 @@ extension Node {
         case .server: serverReceived(bytes, on: stream, from: link.peer)
         case .layersUsed(let command): layersReceived(bytes, command, from: link.peer)
         case .layersServed: stageReceived(bytes, on: stream, from: link.peer)
+        case .auditAsked(let number): auditReceived(bytes, number, on: stream)
+        case .auditServed: auditAsked(bytes, on: stream, from: link.peer)
         }
     }
 
@@ -256,6 +261,8 @@ extension Node {
         case .server: serverClosed(stream)
         case .layersUsed(let command): layersClosed(command)
         case .layersServed: stageClosed(stream)
+        case .auditAsked(let number): auditClosed(number)
+        case .auditServed: audits.waiting.removeAll { $0.stream == stream }
         default: break
         }
     }

@@ -32,6 +32,7 @@ package struct NodeConfiguration: Sendable {
     package var serves: Bool
     /// How long a peer that computes layers for this one may be silent.
     package var layersPatience = LayersExchange.patience
+    package var audits = AuditLimits()
     package var seed: UInt64
     /// Where own gossip sequence numbers begin: above all that were used before.
     package var firstSequence: UInt64
@@ -68,6 +69,8 @@ package struct Restored: Sendable {
     package var checkedRows: [CID: [Digest]] = [:]
     /// The last vouchers of others under their allowances.
     package var vouchers: [SignedVoucher] = []
+    package var verdicts: [SignedVerdict] = []
+    package var evidence = EvidenceBook()
     /// The state of the genesis is in the tables.
     package var hasGenesis = false
 
@@ -93,6 +96,7 @@ package struct Node: Sendable {
     var trade: TradeDesk
     var holding: HoldingDesk
     var staging = StageDesk()
+    var audits: AuditDesk
     /// Datanets that were complete here once: their new revisions are followed.
     var heldDatanets: Set<Digest>
     package internal(set) var catalog: Catalog
@@ -132,6 +136,7 @@ package struct Node: Sendable {
         holding = HoldingDesk(
             book: DatanetBook(key: configuration.key, network: network, checked: restored.checkedRows))
         heldDatanets = Set(restored.datanets)
+        audits = AuditDesk(verdicts: restored.verdicts, book: restored.evidence, random: random.fork())
         hasGenesis = restored.hasGenesis
         catalog = Catalog(network: network, entries: restored.catalog)
         for transaction in restored.transactions { _ = chain.transactions.offer(transaction) }
@@ -156,6 +161,7 @@ package struct Node: Sendable {
         case .computed(let ticket, .executed(let outcome)): executed(ticket, outcome)
         case .generated(let ticket, let news): generated(ticket, news)
         case .staged(let ticket, let news): staged(ticket, news)
+        case .reexecuted(let ticket, let result): reexecuted(ticket, result)
         case .elapsed(let timer): elapsed(timer)
         case .command(let id, let command): perform(command, id)
         case .cancelled(let id): cancelled(id)

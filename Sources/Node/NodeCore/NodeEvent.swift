@@ -56,12 +56,14 @@ package enum NodeProtocol {
     package static let catalog = "/openledger/catalog/1"
     package static let infer = "/openledger/infer/1"
     package static let layers = "/openledger/layers/1"
+    package static let audit = "/openledger/audit/1"
 
     /// Every protocol that the adapter accepts, with the longest message in bytes.
     package static let accepted: [(name: String, messageBytesMax: Int)] =
         gossip.map { ($0, 1 << 20) } + [
             (bitswap, 4 << 20), (consensus, 9 << 20), (headers, 9 << 20), (catalog, 64 << 10),
             (infer, InferMessage.bytesMax), (layers, LayersMessage.bytesMax),
+            (audit, AuditMessage.bytesMax),
         ]
 }
 
@@ -88,6 +90,7 @@ package enum NodeEvent: Sendable {
     case computed(Ticket, ComputeResult)
     case generated(Ticket, GenerationNews)
     case staged(Ticket, StageNews)
+    case reexecuted(Ticket, Reexecution)
     case elapsed(NodeTimer)
     case command(CommandID, NodeCommand)
     /// Whoever asked does not wait for it any more.
@@ -118,6 +121,8 @@ package enum NodeTable: String, Hashable, Sendable, CaseIterable {
     case catalog
     /// Receipts that this peer is party to, newest last: time, big-endian, then id → note.
     case mine
+    /// Verdicts on answers, evidence, and servers that are not chosen any more: a byte for which, then what it is about.
+    case audits
     /// Single values: tip, genesis.
     case meta = "node"
 }
@@ -146,6 +151,8 @@ package enum NodeEffect: Sendable {
     case stopGenerating(Ticket)
     /// Of a session of another peer's.
     case computeLayers(StageOrder, Ticket)
+    /// In the engine's lowest class; then `.reexecuted`.
+    case reexecute(ReexecutionOrder, Ticket)
     case schedule(NodeTimer, at: Instant)
     case answer(CommandID, NodeAnswer)
     case notify(NodeNotice)
@@ -191,6 +198,7 @@ package enum NodeCommand: Sendable {
     /// Fetch everything under the root from neighbours.
     case pull(CID, from: PeerID?)
     case datanet(DatanetCommand)
+    case audit(AuditRequest)
 }
 
 package struct AskRequest: Hashable, Sendable {
@@ -238,6 +246,7 @@ package enum NodeAnswer: Sendable {
     case datanet(DatanetID)
     case contribution(CID)
     case layers(LayersNews)
+    case audited(AuditReport)
     case done
     case failed(NodeFailure)
 }
@@ -253,6 +262,9 @@ package enum NodeFailure: Error, Hashable, Sendable {
     case layers(LayersFault)
     case tooMany(String, max: Int)
     case timedOut(String)
+    /// Own records do not open the receipt.
+    case audit(AuditFault)
+    case auditRefused(code: String, message: String)
 }
 
 package enum ItemState: Hashable, Sendable {
@@ -275,6 +287,12 @@ package enum NodeNotice: Sendable {
     case datanet(DatanetID, snapshot: CID)
     case contributionWaits(DatanetID, CID, ContributionReport)
     case blamed(PeerID, String)
+    /// A receipt of this peer's was audited.
+    case audited(SignedVerdict, server: AccountID)
+    /// Evidence came, or was looked at here: by receipt.
+    case evidence(Digest)
+    /// A server gave an answer that its model does not give: it is not chosen any more.
+    case distrusted(AccountID, receipt: Digest)
     case stalled(since: Instant)
     case live
     case log(String)

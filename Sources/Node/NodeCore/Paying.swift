@@ -63,11 +63,16 @@ extension Node {
         var purse = purse
         purse.sequence += 1
         trade.purses[asking.server] = purse
+        var decoding = request.decoding
+        // What neither side may later say otherwise of, and the receipt does not show.
+        decoding.extra = Commitment.settings(
+            stop: request.stop, ignoreEndOfSequence: request.ignoreEndOfSequence,
+            salt: Array(request.randomness[32..<64]))
         let order = AskOrder(
             request: name, allowance: purse.allowance, sequence: purse.sequence, priorTotal: purse.total,
             price: request.price, priceMax: request.priceMax, payer: account, model: request.model,
             precision: request.precision, adapters: request.adapters, datanet: request.datanet, prompt: request.prompt,
-            decoding: request.decoding, stop: request.stop, ignoreEndOfSequence: request.ignoreEndOfSequence,
+            decoding: decoding, stop: request.stop, ignoreEndOfSequence: request.ignoreEndOfSequence,
             promptSalt: Array(request.randomness[32..<64]), answerSalt: Array(request.randomness[64..<96]))
         var exchange = PayerExchange(order: order, server: asking.server, key: configuration.key, network: network)
         let actions = exchange.begin()
@@ -166,6 +171,7 @@ extension Node {
             promptTokens: asking.promptTokens, answerTokens: asking.answerTokens, sources: asking.sources,
             time: moment.wall, end: end)
         pool(signed, record: record)
+        considerAudit(record)
         answers.append(.effect(.answer(id, .answered(signed, end: end))))
         // The server is busy under this allowance until it has the countersignature: it says so by ending the stream.
         if asking.stream.map({ trade.localCommands[$0] != nil }) ?? true { endAsk(id) }

@@ -48,6 +48,11 @@ extension Restored {
         catalog = try reader.all(.catalog, prefix: []).compactMap {
             try? SignedEnvelope(decoding: $0.value, payloadBytesMax: ServingAdvert.bytesMax)
         }
+        verdicts = try reader.all(.audits, prefix: AuditDesk.verdictPrefix)
+            .compactMap { try? SignedVerdict(decoding: $0.value) }
+        evidence = EvidenceBook(
+            entries: try reader.all(.audits, prefix: EvidenceBook.evidencePrefix).map(\.value),
+            distrusted: try reader.all(.audits, prefix: EvidenceBook.distrustPrefix))
         datanets = try reader.all(.meta, prefix: MetaKey.heldPrefix).compactMap {
             Digest($0.key.dropFirst(MetaKey.heldPrefix.count))
         }

@@ -44,6 +44,11 @@ extension Node {
         guard envelope.isValid(.request, network: network), let order = try? AskOrder(decoding: envelope.payload) else {
             return refuse(stream, "order", "the order is malformed or its signature does not hold on this network")
         }
+        guard
+            order.decoding.extra
+                == Commitment.settings(
+                    stop: order.stop, ignoreEndOfSequence: order.ignoreEndOfSequence, salt: order.promptSalt)
+        else { return refuse(stream, "order", "decoding.extra does not commit to the order's stop and ignoreEOS") }
         let waiting = TradeDesk.WaitingOrder(order: order, key: envelope.signer, since: moment.instant)
         if chain.allowance(order.allowance) == nil {
             // The payer may be a batch ahead of us.

@@ -187,6 +187,7 @@ extension Node {
         case .computeLayers(let work, let session): computeLayers(work, session: session)
         case .ask(let request): ask(request, id)
         case .datanet(let command): perform(command, id)
+        case .audit(let request): audit(request, id)
         case .transact(let action, let wait):
             switch transact(action) {
             case .failure(let failure): effects.append(.answer(id, .failed(failure)))
@@ -205,6 +206,7 @@ extension Node {
         for root in pulls.pulls.keys.sorted() { pulls.pulls[root]?.commands.removeAll { $0 == id } }
         holding.cancel(id)
         closeLayers(id)
+        cancelAudit(id)
         guard var asking = trade.asks[id] else { return }
         guard var exchange = asking.exchange else {
             trade.asks[id] = nil
@@ -226,6 +228,7 @@ extension Node {
         giveUpDatanets()
         claimVouchers()
         repeatOwn()
+        tendAudits()
         for stream in trade.orders.keys.sorted() {
             guard let waiting = trade.orders[stream],
                 moment.instant.since(waiting.since) > TradeDesk.orderPatience

@@ -41,6 +41,10 @@ struct Checker {
     private(set) var settled: [Digest: UInt64] = [:]
     private(set) var transactions: [Digest: UInt64] = [:]
     private(set) var acknowledged: [Digest: (payer: Int, receipt: SignedReceipt)] = [:]
+    /// Requests that were answered with other tokens than the model's.
+    var lies: Set<Digest> = []
+    private(set) var audits = 0
+    private(set) var accused: Set<AccountID> = []
     private var refusals: [Digest: Set<String>] = [:]
     private var exchanges: [Int: Exchange] = [:]
     private var voted: [Int: Voted] = [:]
@@ -58,8 +62,34 @@ struct Checker {
         switch notice {
         case .final(let certified): final(certified, index)
         case .receipt(let id, .refused(let reason)): refusals[id, default: []].insert(reason)
+        case .audited(let signed, let server): audited(signed, server, index)
+        case .distrusted(let server, let receipt):
+            accused.insert(server)
+            if isHonest(server) {
+                violations.append("peer \(index) accuses an honest server of receipt \(receipt.hex)")
+            }
         case .log(let line) where line.contains("does not execute here"):
             violations.append("peer \(index): \(line)")
+        default: break
+        }
+    }
+
+    private func isHonest(_ account: AccountID) -> Bool {
+        accounts.firstIndex(of: account).map { honest[$0] } ?? false
+    }
+
+    private mutating func audited(_ signed: SignedVerdict, _ server: AccountID, _ index: Int) {
+        audits += 1
+        // A liar may say what it likes.
+        guard isHonest(signed.key.account) else { return }
+        let request = acknowledged[signed.verdict.receipt]?.receipt.receipt.request
+        switch signed.verdict.outcome {
+        case .differs where isHonest(server):
+            violations.append(
+                "peer \(index) hears from an honest auditor that an honest server's answer differs, "
+                    + "receipt \(signed.verdict.receipt.hex)")
+        case .same where request.map(lies.contains) ?? false:
+            violations.append("peer \(index) hears that a wrong answer is right, receipt \(signed.verdict.receipt.hex)")
         default: break
         }
     }

@@ -21,6 +21,8 @@ enum EventTrace {
         case .computed(let ticket, _): (11, ticket.number.bigEndianBytes)
         case .generated(let ticket, _): (12, ticket.number.bigEndianBytes)
         case .staged(let ticket, _): (17, ticket.number.bigEndianBytes)
+        case .reexecuted(let ticket, let result):
+            (18, ticket.number.bigEndianBytes + Array("\(result)".utf8))
         case .elapsed(let timer): (13, Array("\(timer)".utf8))
         case .command(let id, _): (14, id.number.bigEndianBytes)
         case .cancelled(let id): (15, id.number.bigEndianBytes)

@@ -1,10 +1,12 @@
 // The Byzantine peer: a real node between whose mouth and the wire somebody sits who has its key. It proposes two batches
-// in a view, votes both ways, bills too much, leaves without paying, damages blocks, and says old things again.
+// in a view, votes both ways, bills too much, leaves without paying, damages blocks, says old things again, answers with
+// other tokens than its model's, and bears false witness against others' answers.
 
 import Gossip
 import Ledger
 import NodeCore
 import Primitives
+import Records
 import Sequencing
 
 struct Liar {
@@ -15,6 +17,8 @@ struct Liar {
     /// Another batch for a view that it leads, as good as the one its node made.
     private var twins: [UInt64: Batch] = [:]
     private var replayable: [(topic: GossipTopic, data: [UInt8])] = []
+    /// What it was shown to audit.
+    private var shown: [Digest: (receipt: SignedReceipt, opening: AuditOpening)] = [:]
     private var lastSequence: UInt64 = 1 << 62
     private static let kept = 64
 
@@ -39,6 +43,13 @@ struct Liar {
     }
 
     mutating func overheard(_ bytes: [UInt8], _ pipe: Pipe) {
+        if pipe.protocolName == NodeProtocol.audit,
+            case .audit(let receipt, let opening)? = try? AuditMessage(decoding: bytes)
+        {
+            if shown.count >= Self.kept { shown = [:] }
+            shown[receipt.id] = (receipt, opening)
+            slander(receipt, opening)
+        }
         guard pipe.protocolName == NodeProtocol.headers, let certified = try? CertifiedBatch(decoding: bytes) else {
             return
         }
@@ -58,6 +69,7 @@ struct Liar {
         case NodeProtocol.consensus: twistConsensus(bytes, to: peer)
         case NodeProtocol.infer: pipe.acceptor == home ? overcharge(bytes) : cheat(bytes)
         case NodeProtocol.bitswap: damage(bytes)
+        case NodeProtocol.audit: contradict(bytes)
         case let name where NodeProtocol.gossip.contains(name): [bytes] + replay()
         default: [bytes]
         }
@@ -121,6 +133,41 @@ struct Liar {
         case .voucher, .countersign: return random.below(3) == 0 ? [] : [bytes]
         default: return [bytes]
         }
+    }
+
+    /// Whether the answer is not the model's any more.
+    mutating func corrupt(_ tokens: inout [UInt32]) -> Bool {
+        guard !tokens.isEmpty, random.below(2) == 0 else { return false }
+        tokens[Int(random.below(UInt64(tokens.count)))] += 1000
+        return true
+    }
+
+    private func falsehood(_ receipt: SignedReceipt, _ opening: AuditOpening, by key: SigningKey) -> SignedVerdict? {
+        guard let first = opening.answerTokens.first else { return nil }
+        return AuditVerdict(
+            receipt.id, .differs(position: 0, found: first &+ 7), of: opening,
+            numerics: receipt.receipt.model.numerics, height: 1,
+            time: WallTime(milliseconds: SimulatedWorld.wallStart)
+        ).map { SignedVerdict($0, by: key, network: network) }
+    }
+
+    private mutating func contradict(_ bytes: [UInt8]) -> [[UInt8]] {
+        guard case .verdict(let signed)? = try? AuditMessage(decoding: bytes), random.below(2) == 0,
+            let entry = shown[signed.verdict.receipt],
+            let other = falsehood(entry.receipt, entry.opening, by: key)
+        else { return [bytes] }
+        return [AuditMessage.verdict(other).encoded()]
+    }
+
+    /// Evidence that is perfect but for its truth: with a second key of its own, everything in it holds.
+    private mutating func slander(_ receipt: SignedReceipt, _ opening: AuditOpening) {
+        guard receipt.receipt.serverKey != key.publicKey,
+            let puppet = try? SigningKey(seed: Digest(sha256: key.publicKey.bytes).bytes),
+            let one = falsehood(receipt, opening, by: key), let two = falsehood(receipt, opening, by: puppet)
+        else { return }
+        let evidence = AuditEvidence(receipt: receipt, opening: opening, verdicts: [one, two])
+        let envelope = SignedEnvelope(evidence.encoded(), by: key, domain: .evidence, network: network)
+        replayable = Array((replayable + [(Topics.catalog(network), envelope.encoded())]).suffix(Self.kept))
     }
 
     private mutating func damage(_ bytes: [UInt8]) -> [[UInt8]] {

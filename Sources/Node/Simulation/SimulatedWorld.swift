@@ -65,7 +65,7 @@ final class SimulatedWorld {
     var events = 0
     var mishaps = 0
     private var chain = Digest.zero
-    private let planted: PlantedBug?
+    let planted: PlantedBug?
 
     static let wallStart: Int64 = 1_800_000_000_000
     static let latencyMaxMilliseconds: UInt64 = 25
@@ -115,7 +115,8 @@ final class SimulatedWorld {
         return SimulationReport(
             options: options, events: events, virtualTime: now.since(.start), digest: chain,
             batches: UInt64(checker.headers.count), receipts: checker.settled.count,
-            transactions: checker.transactions.count, answers: checker.acknowledged.count, mishaps: mishaps,
+            transactions: checker.transactions.count, answers: checker.acknowledged.count,
+            audits: checker.audits, accused: checker.accused.count, mishaps: mishaps,
             violations: checker.violations)
     }
 
@@ -220,6 +221,7 @@ final class SimulatedWorld {
         }
         homes[index].node = node
         feed(index, .start)
+        advertise(index)
     }
 
     func crash(_ index: Int) {
@@ -287,6 +289,8 @@ final class SimulatedWorld {
         case .stopGenerating(let ticket): homes[index].generations.remove(ticket)
         // Nobody here offers layers: LayersTests has a world of its own.
         case .computeLayers: break
+        case .reexecute(let order, let ticket):
+            push(index, .reexecuted(ticket, reexecute(order, index)), after: .milliseconds(1 + random.below(40)))
         case .schedule(let timer, let at):
             let due = max(at, now)
             homes[index].timers[timer] = due

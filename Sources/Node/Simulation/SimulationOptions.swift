@@ -67,6 +67,8 @@ package struct SimulationOptions: Hashable, Sendable {
 package enum PlantedBug: Sendable {
     /// Disks say that a write is durable when it is not.
     case lyingDisk
+    /// An engine now and then gives other tokens than it gave before.
+    case wobblyKernels
 }
 
 package struct SimulationReport: Sendable {
@@ -81,6 +83,10 @@ package struct SimulationReport: Sendable {
     package let receipts: Int
     package let transactions: Int
     package let answers: Int
+    /// Verdicts that honest peers reached or were given.
+    package let audits: Int
+    /// Servers that an honest peer does not choose any more.
+    package let accused: Int
     /// Crashes, cuts, vanishings and the like that took place.
     package let mishaps: Int
     /// What did not hold, in the order in which it was found.
@@ -96,6 +102,7 @@ package struct SimulationReport: Sendable {
             ("digest", .string(digest.hex)), ("events", number(events)),
             ("virtualSeconds", number(virtualTime.milliseconds / 1000)), ("batches", number(batches)),
             ("receipts", number(receipts)), ("transactions", number(transactions)), ("answers", number(answers)),
+            ("audits", number(audits)), ("accused", number(accused)),
             ("mishaps", number(mishaps)), ("verdict", .string(holds ? "hold" : "broken")),
             ("violations", .array(violations.map(JSONValue.string))),
         ]

@@ -5,6 +5,7 @@ import Datanets
 import Ledger
 import NodeCore
 import Primitives
+import Records
 
 struct Workload {
     private struct Key: Hashable {
@@ -52,9 +53,10 @@ extension SimulatedWorld {
                 Row(.pair(prompt: "q\(random.next())", completion: "a\(random.next())"))
             }
             command(index, .datanet(.contribute(rows, to: id, licence: "CC0-1.0")), "contribute")
-        default:
+        case 18:
             guard let id = pick(workload.datanets) else { return }
             command(index, .datanet(.pull(id)), "pull")
+        default: audit(index, node)
         }
     }
 
@@ -66,10 +68,32 @@ extension SimulatedWorld {
         guard let server = homes.count == 1 ? node.peer : pick(node.connectedPeers) else { return }
         let request = AskRequest(
             server: server, price: NetworkPlan.price, priceMax: NetworkPlan.priceMax,
-            model: CID(.dagCBOR, hashing: [1]), precision: "f32",
+            model: SimulatedModel.cid, precision: "f32",
             prompt: .tokens((0..<(1 + random.below(8))).map { UInt32($0) }),
             decoding: Decoding(seed: random.next(), maxTokens: 1 + random.below(24)), randomness: random.bytes(96))
         command(index, .ask(request), "ask")
+    }
+
+    /// Of an answer that it paid for or gave, by itself or by a neighbour.
+    private func audit(_ index: Int, _ node: Node) {
+        guard let entry = pick(homes[index].disk.all(.mine, prefix: [])),
+            let record = try? OwnReceipt(decoding: entry.value)
+        else { return }
+        let auditor = random.below(2) == 0 ? nil : pick(node.connectedPeers)
+        let request = AuditRequest(record: record, auditor: auditor, publishes: random.below(2) == 0)
+        command(index, .audit(request), "audit")
+    }
+
+    /// Says what it serves: who cannot repeat an answer itself finds somebody by that.
+    func advertise(_ index: Int) {
+        let wall = moment(index).wall
+        let advert = ServingAdvert(
+            server: homes[index].account, peer: homes[index].peer,
+            models: [ServedModel(model: SimulatedModel.cid, name: "model", precision: "f32", adapters: [])],
+            datanets: [], pricePerRequest: NetworkPlan.price.request,
+            pricePerPromptToken: NetworkPlan.price.promptToken, pricePerAnswerToken: NetworkPlan.price.answerToken,
+            queued: 0, issued: wall, expires: wall.adding(milliseconds: 3_500_000))
+        command(index, .advertise(advert), "advertise")
     }
 
     private func command(_ index: Int, _ command: NodeCommand, _ kind: String) {
@@ -111,9 +135,11 @@ extension SimulatedWorld {
             after: after)
         let count = random.below(order.decoding.maxTokens + 1)
         let pace = Span.milliseconds(1 + random.below(30))
-        for token in 0..<count {
+        var tokens = SimulatedModel.answer(order.decoding, count: Int(clamping: count))
+        if liar?.home == index, liar?.corrupt(&tokens) == true { checker.lies.insert(order.request) }
+        for token in tokens {
             after = after + pace
-            push(index, .generated(ticket, .token(id: UInt32(truncatingIfNeeded: token), text: "t")), after: after)
+            push(index, .generated(ticket, .token(id: token, text: "t")), after: after)
         }
         push(index, .generated(ticket, .finished(.stop)), after: after + .milliseconds(1))
     }

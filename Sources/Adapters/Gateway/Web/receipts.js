@@ -61,6 +61,18 @@ function verdict(answer, name) {
   ];
 }
 
+const outcomes = { same: 'the model gives this answer', differs: 'the model gives another answer', unable: 'could not be repeated' };
+
+function audited(answer) {
+  const isGood = answer.holds === true;
+  return [
+    h('div', { class: isGood ? 'good-note' : 'fault', role: 'status' },
+      h('strong', {}, isGood ? 'It holds. ' : 'It does not hold. '), outcomes[answer.audit.outcome] ?? answer.audit.outcome,
+      answer.evidence ? '. Two found the same: this is evidence.' : '.'),
+    checks(answer.checks),
+  ];
+}
+
 export async function receipt(body, frame, id) {
   const data = await api.get(paths.one('receipts', id), { signal: frame.signal });
   const place = h('div', { 'aria-live': 'polite' });
@@ -68,6 +80,10 @@ export async function receipt(body, frame, id) {
     const bundle = await api.bytes(paths.one('receipts', id, '/bundle'));
     fill(place, verdict(await api.post('/api/v1/receipts/verify', bundle, { type: 'application/vnd.ipld.dag-cbor' }), 'The bundle'));
   }) }, 'Check its proof');
+  const found = h('div', { 'aria-live': 'polite' });
+  const audit = (here) => h('button', { type: 'button', onclick: (event) => during(event.currentTarget, found, async () => {
+    fill(found, audited(await api.post(paths.one('receipts', id, '/audit'), { here })));
+  }) }, here ? 'Repeat it on this peer' : 'Have a neighbour repeat it');
   const shareNames = { server: 'Server', model_owner: 'Model owner', adapter_owners: 'Adapter owners', contributors: 'Contributors', committee: 'Committee', treasury: 'Treasury', burn: 'Burned' };
   fill(body, h('a', { class: 'crumb', href: '#/receipts' }, '← Receipts'),
     h('h1', {}, 'Receipt ', h('code', { class: 'break' }, short(data.id))),
@@ -82,6 +98,13 @@ export async function receipt(body, frame, id) {
       shares(data.contributors.map((c) => ({ name: idText(c.account), ppm: c.ppm, detail: amount(c.amount) })))) : null,
     data.sources?.length ? h('section', { class: 'card' }, h('h2', {}, 'Rows'),
       shares(data.sources.map((s) => ({ name: rowName(s), ppm: s.ppm, quote: s.text })))) : null,
+    data.role === 'none' ? null : h('section', { class: 'card' }, h('h2', {}, 'Audit'),
+      h('p', { class: 'soft' }, 'The model is asked again, token for token. A neighbour that does it is shown the prompt.'),
+      data.audits?.length ? table('Audits', [
+        ['Outcome', (a) => pill(outcomes[a.outcome] ?? a.outcome, a.outcome === 'same' ? 'good' : a.outcome === 'differs' ? 'bad' : '')],
+        ['By', (a) => (a.own ? 'this peer' : idText(a.auditor))], ['Time', (a) => time(a.time_ms)],
+      ], data.audits) : null,
+      h('div', { class: 'actions' }, audit(false), audit(true)), found),
     data.shares ? h('section', { class: 'card' }, h('h2', {}, 'Where the fee went'),
       facts(...Object.entries(shareNames).filter(([key]) => Number(data.shares[key] ?? 0) > 0).map(([key, name]) => [name, amount(data.shares[key])]))) : null,
     data.receipt ? h('section', { class: 'card' }, h('details', {}, h('summary', {}, 'Every signed field'),

@@ -176,9 +176,9 @@ package struct AskOrder: Hashable, Sendable {
 /// Token ids as big-endian bytes, four each: the form that commitments hash, too.
 enum TokenList {
     static func decode(_ bytes: [UInt8], _ fields: CBORFields) throws(CBORFault) -> [UInt32] {
-        guard bytes.count.isMultiple(of: 4) else { throw fields.fault("tokens", "is not a list of four-byte ids") }
-        return stride(from: 0, to: bytes.count, by: 4).map { offset in
-            bytes[offset..<offset + 4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        guard let tokens = Commitment.tokens(content: bytes) else {
+            throw fields.fault("tokens", "is not a list of four-byte ids")
         }
+        return tokens
     }
 }

@@ -323,7 +323,7 @@ final class EngineWorker: @unchecked Sendable {
         case .expired: return finish(owner.job, &desk, telling: .failed(.expired))
         case .adapterFailed(let reason): return finish(owner.job, &desk, telling: .failed(.adapterFailed(reason)))
         case .grammar(let reason): return finish(owner.job, &desk, telling: .failed(.grammar(reason)))
-        case .end, .stop, .length, nil: break
+        case .end, .stop, .length, .differs, .repeated, nil: break
         }
         live.sink(.output(owner.place, output))
         guard output.finish != nil else { return }

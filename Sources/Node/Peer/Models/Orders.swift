@@ -59,22 +59,14 @@ struct OrderPlan: Sendable {
 
     init(_ order: AskOrder, shelf: ModelShelf) throws(JobFault) {
         self.order = order
-        guard let form = ComputeForm(text: order.precision) else {
-            throw JobFault(.invalid, "precision", "this peer does not compute in \(order.precision)")
-        }
-        key = EngineKey(model: order.model, form: form)
-        guard let entry = shelf.entry(order.model), entry.kind == .model else {
-            throw JobFault(.unknown(order.model), code: "model")
-        }
-        guard order.adapters.count <= 1, order.fusion == nil, order.adapters.first?.weight ?? 1_000_000 == 1_000_000
-        else {
-            throw JobFault(
-                .unsupported, "fusion",
-                "fusing adapters, or weighing one, is not built yet; use one adapter at its whole weight")
-        }
-        if let adapter = order.adapters.first?.adapter, shelf.entry(adapter)?.kind != .adapter {
-            throw JobFault(.unknown(adapter), code: "adapter")
-        }
+        var model = ModelUse(
+            weights: order.model, owner: nil, tokenizer: nil, template: nil, adapters: order.adapters,
+            fusion: order.fusion, precision: order.precision, numerics: KernelNumerics.revision)
+        let demand = try Self.demand(model, shelf: shelf)
+        key = demand.key
+        model.tokenizer = demand.tokenizer
+        model.template = demand.template
+        self.model = model
         sampling = Self.sampling(order.decoding)
         tokensMax = Int(clamping: order.decoding.maxTokens)
         switch order.prompt {
@@ -83,16 +75,38 @@ struct OrderPlan: Sendable {
         case .text(let text): form = .text(text)
         case .tokens(let tokens): form = .tokens(tokens)
         }
+    }
+
+    /// The engine that has what is named, to the letter, and what goes with the model.
+    static func demand(
+        _ model: ModelUse, shelf: ModelShelf
+    ) throws(JobFault) -> (key: EngineKey, tokenizer: CID?, template: CID?) {
+        guard let form = ComputeForm(text: model.precision) else {
+            throw JobFault(.invalid, "precision", "this peer does not compute in \(model.precision)")
+        }
+        guard let entry = shelf.entry(model.weights), entry.kind == .model else {
+            throw JobFault(.unknown(model.weights), code: "model")
+        }
+        guard model.adapters.count <= 1, model.fusion == nil, model.adapters.first?.weight ?? 1_000_000 == 1_000_000
+        else {
+            throw JobFault(
+                .unsupported, "fusion",
+                "fusing adapters, or weighing one, is not built yet; use one adapter at its whole weight")
+        }
+        if let adapter = model.adapters.first?.adapter, shelf.entry(adapter)?.kind != .adapter {
+            throw JobFault(.unknown(adapter), code: "adapter")
+        }
         // A GGUF has all of them in one file.
         let packed = entry.folder.file(GGUFFile.name)?.root
-        model = ModelUse(
-            weights: order.model, owner: nil, tokenizer: entry.folder.file(Tokenizer.file)?.root ?? packed,
-            template: entry.folder.file("chat_template.jinja")?.root ?? packed, adapters: order.adapters, fusion: nil,
-            precision: order.precision, numerics: KernelNumerics.revision)
+        return (
+            EngineKey(model: model.weights, form: form),
+            entry.folder.file(Tokenizer.file)?.root ?? packed,
+            entry.folder.file("chat_template.jinja")?.root ?? packed
+        )
     }
 
     /// An order's numbers are millionths.
-    private static func sampling(_ decoding: Decoding) -> Sampling {
+    static func sampling(_ decoding: Decoding) -> Sampling {
         Sampling(
             temperature: Float(Double(decoding.temperature) / 1e6), topK: Int(clamping: decoding.topK),
             topP: Float(Double(decoding.topP) / 1e6), minP: Float(Double(decoding.minP) / 1e6),
@@ -121,8 +135,8 @@ struct OrderPlan: Sendable {
                 switch output.finish {
                 case .end, .stop: news(.finished(.stop))
                 case .length: news(.finished(.length))
-                // The worker tells the others as faults.
-                case .notFinite, .expired, .adapterFailed, .grammar, nil: break
+                // The worker tells the others as faults, and nothing is repeated here.
+                case .notFinite, .expired, .adapterFailed, .grammar, .differs, .repeated, nil: break
                 }
             case .cancelled: news(.finished(.cancelled))
             case .failed(let fault): news(.failed(code: fault.code, message: fault.message))

@@ -123,6 +123,8 @@ final class NodeDriver {
         case .stopGenerating(let ticket): performers.stopGenerating(ticket)
         case .computeLayers(let order, let ticket):
             performers.computeLayers(order, ticket) { [post] news in post { $0.feed(.staged(ticket, news)) } }
+        case .reexecute(let order, let ticket):
+            performers.reexecute(order) { [post] result in post { $0.feed(.reexecuted(ticket, result)) } }
         case .schedule(let timer, let at): schedule(timer, at)
         case .answer(let id, let answer): self.answer(id, answer)
         case .notify(let notice): notify(notice)
@@ -282,6 +284,7 @@ struct Performers: Sendable {
     var stopGenerating: @Sendable (Ticket) -> Void
     /// Its completion comes once for each that is not `.close`.
     var computeLayers: @Sendable (StageOrder, Ticket, @escaping @Sendable (StageNews) -> Void) -> Void
+    var reexecute: @Sendable (ReexecutionOrder, @escaping @Sendable (Reexecution) -> Void) -> Void
     var notice: @Sendable (NodeNotice) -> Void
     var log: @Sendable (String) -> Void
 }

@@ -105,8 +105,9 @@ package enum PeerProcess {
         _ peer: RunningPeer, registry: PrometheusRegistry, socketOnly: Bool, stop: StopSignals,
         bound: @escaping @Sendable (GatewayAddress) async -> Void
     ) async throws {
+        let service = PeerService(peer: peer)
         let gateway = try gateway(
-            peer.home, peer.settings, PeerService(peer: peer), registry, peer.logger,
+            peer.home, peer.settings, service, registry, peer.logger,
             keys: APIKeyShelf(store: peer.store.store))
         try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
@@ -133,6 +134,9 @@ package enum PeerProcess {
                     if Task.isCancelled { break }
                     await peer.advertise()
                     await peer.keepLive()
+                    do { try service.own.letGo(now: NodeDriver.wallTime()) } catch {
+                        peer.logger.warning("openings of old receipts stay: \(error)")
+                    }
                 }
                 return false
             }

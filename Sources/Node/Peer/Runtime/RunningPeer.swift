@@ -171,7 +171,11 @@ package final class RunningPeer: Sendable {
             generate: { inference.generate($0.order, ticket: $1, news: $2) },
             stopGenerating: { inference.stop($0) },
             computeLayers: { stages.perform($0, $1, news: $2) },
-            notice: { hub.tell($0) },
+            reexecute: { inference.reexecute($0, done: $1) },
+            notice: {
+                AuditMetrics.tell($0)
+                hub.tell($0)
+            },
             log: { logger.debug("\($0)") })
 
         let failure = Mutex<PeerFault?>(nil)
@@ -268,6 +272,8 @@ package final class RunningPeer: Sendable {
                 seed: Home.randomBytes(8).reduce(0) { $0 << 8 | UInt64($1) },
                 // Nanoseconds since 1970: above every number that an earlier run used.
                 firstSequence: UInt64(clamping: wall.milliseconds) &* 1_000_000)
+            configuration.audits.share = UInt64(try settings.share("audit.share").value)
+            configuration.audits.opens = settings.text("audit.open") == "true"
             if genesis.committee.members.count == 1 { configuration.consensus.heartbeat = .minutes(10) }
             return configuration
         } catch { throw .settings(error) }

@@ -76,6 +76,12 @@ package struct Settings: Sendable {
         Key(name: "price.answer_token", fallback: "0.00001", isSecret: false, about: "OPEN for each answer token"),
         Key(name: "allowance.limit", fallback: "1", isSecret: false, about: "OPEN locked when a server is first paid"),
         Key(name: "allowance.heights", fallback: "100000", isSecret: false, about: "batches that an allowance lasts"),
+        Key(
+            name: "audit.share", fallback: "0.01", isSecret: false,
+            about: "part of own paid answers that is re-executed here, 0 to 1; 0 turns it off"),
+        Key(
+            name: "audit.open", fallback: "false", isSecret: false,
+            about: "let such an audit show a prompt to another peer where this one lacks the model"),
         Key(name: "log", fallback: "info", isSecret: false, about: "trace, debug, info, notice, warning or error"),
     ]
 
@@ -133,6 +139,7 @@ package struct Settings: Sendable {
         if let text = value.string { return text }
         if let flag = value.bool { return flag ? "true" : "false" }
         if let number = value.int { return "\(number)" }
+        if let number = value.double { return "\(number)" }
         if let list = value.array { return list.compactMap { $0.string }.joined(separator: ",") }
         return nil
     }
@@ -180,6 +187,14 @@ package struct Settings: Sendable {
         return number << (unit.flatMap { units[$0] } ?? 0)
     }
 
+    /// A fraction, in millionths.
+    package func share(_ name: String) throws(SettingsFault) -> PartsPerMillion {
+        guard let fraction = Double(text(name)), (0...1).contains(fraction) else {
+            throw .value(key: name, source: source(name), reason: "\"\(text(name))\" is no part; one looks like 0.01")
+        }
+        return PartsPerMillion(UInt32((fraction * 1e6).rounded()))
+    }
+
     package func addresses(_ name: String) throws(SettingsFault) -> [Multiaddr] {
         var addresses: [Multiaddr] = []
         for text in list(name) {
@@ -197,6 +212,10 @@ package struct Settings: Sendable {
             _ = try amount(name)
         }
         _ = try number("allowance.heights")
+        _ = try share("audit.share")
+        guard ["true", "false"].contains(text("audit.open")) else {
+            throw .value(key: "audit.open", source: source("audit.open"), reason: "is true or false")
+        }
         guard ["full", "edge", "light"].contains(text("role")) else {
             throw .value(key: "role", source: source("role"), reason: "is full, edge or light")
         }

@@ -105,9 +105,12 @@ extension PeerService {
                 .conflict, "this peer does not hold \(missing(choice, datanet)); pull it first", param: "peer",
                 code: "not_held")
         }
-        let (adverts, connected) = try await read { ($0.catalog.adverts, Set($0.connectedPeers)) }
+        let (adverts, connected, distrusted) = try await read {
+            ($0.catalog.adverts, Set($0.connectedPeers), $0.auditBook.distrusted)
+        }
         let now = NodeDriver.wallTime()
         var found: [(cost: Amount, queued: UInt64, offer: ServerOffer)] = []
+        var avoided: [Distrust] = []
         for (id, advert) in adverts where advert.expires > now && connected.contains(id) && wanted ?? id == id {
             guard let served = advert.models.first(where: { $0.model == choice.model.cid }),
                 choice.adapter.map({ served.adapters.contains($0.cid) }) ?? true,
@@ -117,7 +120,18 @@ extension PeerService {
                 request: advert.pricePerRequest, promptToken: advert.pricePerPromptToken,
                 answerToken: advert.pricePerAnswerToken)
             guard let cost = try? self.cost(request, price) else { continue }
+            // Whoever names it gets it all the same.
+            if wanted == nil, let distrust = distrusted[advert.server] {
+                avoided.append(distrust)
+                continue
+            }
             found.append((cost, advert.queued, ServerOffer(peer: id, price: price, precision: served.precision)))
+        }
+        if found.isEmpty, let distrust = avoided.first {
+            throw NodeFault(
+                .unavailable,
+                "who offers \(choice.text) signed an answer that its model does not give (receipt \(distrust.receipt.hex)); name the peer to ask it all the same, or wait for another",
+                param: "model", code: "distrusted", retryAfterSeconds: 60)
         }
         guard !found.isEmpty else { throw nobody(choice, datanet, wanted, connected: connected) }
         return found.sorted { ($0.cost, $0.queued, $0.offer.peer) < ($1.cost, $1.queued, $1.offer.peer) }.map(\.offer)

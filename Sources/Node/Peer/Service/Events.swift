@@ -2,6 +2,7 @@
 
 import Datanets
 package import Gateway
+import Ledger
 import NodeCore
 import Primitives
 
@@ -43,12 +44,7 @@ extension PeerService {
         case .final(let batch):
             guard let json = try? json(batch) else { return [] }
             return [Gateway.NodeEvent(.batch, json)] + (await statusEvent())
-        case .receipt(let id, _):
-            // Those of strangers are in their batch.
-            guard let found = try? find(id.hex), found.own != nil, let names = try? await names(),
-                let json = try? await json(found, names)
-            else { return [] }
-            return [Gateway.NodeEvent(.receipt, json)]
+        case .receipt(let id, _): return await receiptEvent(id)
         case .transaction(let id, let state):
             return [Gateway.NodeEvent(.transaction, Self.json(transaction: id, state))]
         case .contributionWaits(let datanet, let cid, let report):
@@ -63,8 +59,19 @@ extension PeerService {
                     ]))
             ]
         case .stalled, .live, .datanet, .contentComplete: return await statusEvent()
+        case .audited(let signed, _):
+            return await receiptEvent(signed.verdict.receipt)
+        case .distrusted, .evidence: return await statusEvent()
         case .catalog, .advert, .blamed, .log: return []
         }
+    }
+
+    private func receiptEvent(_ id: Digest) async -> [Gateway.NodeEvent] {
+        // Those of strangers are in their batch.
+        guard let found = try? find(id.hex), found.own != nil, let names = try? await names(),
+            let json = try? await json(found, names)
+        else { return [] }
+        return [Gateway.NodeEvent(.receipt, json)]
     }
 
     private func statusEvent() async -> [Gateway.NodeEvent] {

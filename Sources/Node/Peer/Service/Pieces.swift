@@ -106,6 +106,9 @@ extension NodeFault {
         case .tooMany(let what, let max):
             self.init(.busy, "\(max) \(what) run already; try again soon", code: "too_many", retryAfterSeconds: 5)
         case .timedOut(let what): self.init(.timeout, what, code: "timed_out", retryAfterSeconds: 10)
+        case .audit(let fault): self.init(.unverified, "the receipt cannot be audited: \(fault)", code: fault.rawValue)
+        case .auditRefused(let code, let message):
+            self.init(.unavailable, "the answer was not re-executed: \(message)", code: code, retryAfterSeconds: 60)
         }
     }
 

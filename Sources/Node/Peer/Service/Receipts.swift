@@ -103,6 +103,7 @@ extension PeerService {
                 "amount": .amount(earned[part.account] ?? .zero),
             ])
         }
+        let audits = try await audits(of: receipt.id)
         let sources = (found.own?.sources ?? []).sorted { ($0.share, $1.row) > ($1.share, $0.row) }
         return try await json(found, names()).adding([
             JSONMember("receipt", receipt.cbor.dagJSON), JSONMember("contributors", .array(contributors)),
@@ -115,7 +116,7 @@ extension PeerService {
                     "committee": .amount(split.committee), "treasury": .amount(split.treasury),
                     "burn": .amount(split.burn),
                 ])),
-        ])
+        ]).adding(audits)
     }
 
     static func json(source: SourceNote) -> JSONValue {

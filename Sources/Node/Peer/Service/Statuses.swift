@@ -135,6 +135,7 @@ extension PeerService {
         let standing = try await standing()
         let state = state(standing)
         let balance = try await balance(of: handle.account)
+        let audits = try await auditStanding()
         var next = state.next
         if state == .ready, standing.free == .zero, peer.genesis.faucet != nil {
             next = ("Take some OPEN from the faucet: openledger account faucet", "faucet")
@@ -171,6 +172,7 @@ extension PeerService {
                 "running": .integer(peer.inference.load.running), "queued": .integer(peer.inference.load.queued),
             ]),
             "layers": await layers(),
+            "audits": audits,
             "storage": .object([
                 "used_bytes": .integer(used), "free_bytes": .integer(Self.freeBytes(at: peer.home.path) ?? 0),
             ]),
@@ -192,10 +194,17 @@ extension PeerService {
 
     func peers() async throws(NodeFault) -> JSONValue {
         let notes = try await connections()
-        let adverts = try await read { $0.catalog.adverts }
+        let (adverts, distrusted) = try await read { ($0.catalog.adverts, $0.auditBook.distrusted) }
         let standing = try await standing()
+        let shown = notes.map { note in
+            let distrust = note.peer.publicKey.flatMap { key in
+                distrusted[key.account].map { Self.json(key.account, $0) }
+            }
+            return Self.json(note, serves: adverts[note.peer]?.models.map(\.name) ?? [])
+                .adding([JSONMember("distrusted", distrust ?? .null)])
+        }
         return .object([
-            "peers": .array(notes.map { Self.json($0, serves: adverts[$0.peer]?.models.map(\.name) ?? []) }),
+            "peers": .array(shown),
             "known": .integer(standing.known),
         ])
     }
