@@ -5,11 +5,12 @@
 //
 //     append(token) … -> draft() -> [the engine verifies] -> append(accepted tokens), verified(drafted, accepted)
 //
-// Drafts that fail cost a wider pass. After one that fails whole the next waits, twice as long each time; one that
-// succeeds ends the wait. On random text few are tried at all, since a draft needs three equal tokens before it.
+// A draft costs a wider pass: a row more costs up to half of a pass, so what is accepted must outweigh what is not. Each
+// sequence keeps that balance; when it is below zero the next draft waits, twice as long each time, and begins small. On
+// random text few are tried at all, since a draft needs three equal tokens before it.
 
-/// Text that may continue a sequence: a datanet's span index.
-package protocol SpanIndex {
+/// Text that may continue a sequence: a datanet's rows.
+package protocol SpanIndex: Sendable {
     /// What followed `tokens` (the end of a sequence) where their longest end was found, at most `max`; empty where too
     /// little of it was.
     func continuation(of tokens: ArraySlice<Int32>, max: Int) -> ArraySlice<Int32>
@@ -21,7 +22,9 @@ package struct LookupLimits: Hashable, Sendable {
     package var draftTokensMin = 2
     /// Tokens that must be equal before a draft is made.
     package var matchTokensMin = 3
-    /// Tokens to wait after the first draft that fails whole, and at most.
+    /// Accepted tokens above those that were not, that may be spent on drafts that fail.
+    package var balanceMax = 6
+    /// Tokens to wait after the balance first falls below zero, and at most.
     package var waitTokensMin = 16
     package var waitTokensMax = 512
     /// Tokens that are indexed; later ones are not found.
@@ -31,18 +34,13 @@ package struct LookupLimits: Hashable, Sendable {
 }
 
 package struct LookupDraft: Sendable {
-    /// Lengths of the ends that are looked up, the longest first.
-    private static let matchLengths = [8, 5, 3]
     /// How much of the end is offered to a span index.
     private static let spanTokensMax = 32
 
     private let limits: LookupLimits
-    package private(set) var tokens: [Int32] = []
-    /// For each length: where a run of so many tokens (by hash, one place each) ended last, plus one; zero is empty.
-    private var tables: [[Int32]] = []
-    private var tableBits = 0
-    private var indexed = 0
+    private var runs: RunTable
     private var draftTokens: Int
+    private var balance = 0
     private var wait = 0
     private var nextWait: Int
 
@@ -50,26 +48,23 @@ package struct LookupDraft: Sendable {
         self.limits = limits
         draftTokens = max(1, min(4, limits.draftTokensMax))
         nextWait = limits.waitTokensMin
-        tokens.reserveCapacity(prompt.count + 256)
-        for token in prompt { tokens.append(token) }
-        index()
+        runs = RunTable(prompt, indexMax: limits.indexTokensMax)
     }
 
     /// Takes a token of the answer.
     package mutating func append(_ token: Int32) {
-        tokens.append(token)
+        runs.append(token)
         if wait > 0 { wait -= 1 }
-        index()
     }
 
     /// Likely next tokens, at most `max` of them; empty where there is no reason to expect any.
     package func draft(max room: Int, spans: (any SpanIndex)? = nil) -> ArraySlice<Int32> {
         let count = min(room, draftTokens)
-        guard wait == 0, count >= limits.draftTokensMin, tokens.count >= limits.matchTokensMin else { return [] }
-        let own = ownContinuation(max: count)
+        guard wait == 0, count >= limits.draftTokensMin, runs.tokens.count >= limits.matchTokensMin else { return [] }
+        let own = runs.continuation(of: runs.tokens[...], least: limits.matchTokensMin, count: count)
         if own.count == count { return own }
         if let spans {
-            let found = spans.continuation(of: tokens.suffix(Self.spanTokensMax), max: count).prefix(count)
+            let found = spans.continuation(of: runs.tokens.suffix(Self.spanTokensMax), max: count).prefix(count)
             if found.count > own.count { return found }
         }
         return own.count >= limits.draftTokensMin ? own : []
@@ -83,54 +78,17 @@ package struct LookupDraft: Sendable {
         } else {
             draftTokens = max(limits.draftTokensMin, min(draftTokens, accepted + 1))
         }
-        if accepted == 0 {
+        balance = min(limits.balanceMax, balance + accepted - (drafted - accepted))
+        if balance < 0 {
+            balance = 0
+            draftTokens = limits.draftTokensMin
             wait = nextWait
             nextWait = min(limits.waitTokensMax, nextWait * 2)
-        } else if accepted * 2 >= drafted {
+        } else if accepted >= drafted {
             nextWait = limits.waitTokensMin
         }
     }
 
     /// What the index holds, at most 24 bytes an indexed token.
-    package var indexBytes: Int { tables.reduce(0) { $0 + $1.count * MemoryLayout<Int32>.stride } }
-
-    // MARK: The index
-
-    private func slot(_ end: Int, _ length: Int) -> Int {
-        var hash: UInt64 = UInt64(length)
-        for place in end - length..<end {
-            hash = (hash ^ UInt64(UInt32(bitPattern: tokens[place]))) &* 0x9e37_79b9_7f4a_7c15
-            hash ^= hash >> 29
-        }
-        return Int(truncatingIfNeeded: (hash &* 0xbf58_476d_1ce4_e5b9) >> UInt64(64 - tableBits))
-    }
-
-    /// Indexes every run that has a successor by now.
-    private mutating func index() {
-        let end = min(tokens.count, limits.indexTokensMax)
-        if tableBits == 0 || (end > 1 << (tableBits - 1) && 1 << tableBits < limits.indexTokensMax * 2) {
-            tableBits = max(10, Int.bitWidth - (end * 2).leadingZeroBitCount)
-            tables = Self.matchLengths.map { _ in Array(repeating: 0, count: 1 << tableBits) }
-            indexed = 0
-        }
-        while indexed + 1 < end {
-            indexed += 1
-            for (table, length) in Self.matchLengths.enumerated() where length <= indexed {
-                tables[table][slot(indexed, length)] = Int32(truncatingIfNeeded: indexed)
-            }
-        }
-    }
-
-    /// What followed the longest end that was found before.
-    private func ownContinuation(max count: Int) -> ArraySlice<Int32> {
-        let end = tokens.count
-        for (table, length) in Self.matchLengths.enumerated()
-        where length <= end && length >= limits.matchTokensMin {
-            let found = Int(tables[table][slot(end, length)])
-            guard found >= length, found < end else { continue }
-            guard tokens[found - length..<found] == tokens[end - length..<end] else { continue }
-            return tokens[found..<min(end, found + count)]
-        }
-        return []
-    }
+    package var indexBytes: Int { runs.bytes }
 }

@@ -199,7 +199,7 @@ extension Engine {
         let draft =
             isRepeating
             ? sequence.remainder(max: room, vocabulary: model.config.vocabulary)
-            : sequence.lookup?.draft(max: room, spans: spans) ?? []
+            : sequence.lookup?.draft(max: room, spans: sequence.request.spans) ?? []
         guard !draft.isEmpty, let segment = batch.segments.popLast() else { return }
         batch.segments.append(
             BatchSegment(

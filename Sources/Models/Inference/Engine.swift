@@ -10,7 +10,7 @@
 // None of that changes a bit of any answer.
 
 package import Arithmetic
-package import Decoding
+import Decoding
 package import Primitives
 import Tokenizers
 
@@ -34,8 +34,6 @@ package final class Engine {
     let ends: [Int32]
     /// Made for the first grammar.
     private var vocabulary: VocabularyTrie?
-    /// Where drafts are looked up besides the sequence itself.
-    package var spans: (any SpanIndex)?
     var counters = EngineStatistics()
     /// In order of importance: the last one gives way first.
     var live: [LiveSequence] = []

@@ -35,6 +35,8 @@ package struct GenerationRequest: Sendable {
     package var grammar: Grammar?
     /// Whether tokens that are likely to come may be computed ahead; the answer is the same.
     package var speculates: Bool
+    /// Where guesses are looked up besides the prompt and the answer.
+    package var spans: (any SpanIndex)?
     package var stop: [String]
     package var ignoresEnd: Bool
     /// Nil: none are computed. Otherwise that of each token and of so many alternatives.

@@ -4,6 +4,7 @@
 //   decode            tokens of one answer a second, after the first one, from a 16-token prompt to position 144
 //   decode_lora       the same with one adapter
 //   decode_8          eight answers at once: tokens of all of them a second
+//   served, served_8  decode and decode_8 as the peer serves: pages kept, drafts made
 //
 // Greedy, the end token ignored, so that every run does the same work.
 
@@ -19,7 +20,7 @@ enum DecodeBenchmark {
     private static let answerTokens = 129
     private static let sequences = 8
     private static let adapterName = "bench"
-    private static let measures = 4
+    private static let measures = 6
 
     static func run(_ plan: BenchmarkPlan) async throws -> [JSONMember] {
         guard let starter = Starter.find(nil) else {
@@ -62,9 +63,13 @@ enum DecodeBenchmark {
         let decode = try repeated(slice) { try decoding(engine, count: 1, adapter: nil) }
         let lora = try repeated(slice) { try decoding(engine, count: 1, adapter: adapterName) }
         let batch = try repeated(slice) { try decoding(engine, count: sequences, adapter: nil) }
+        let serving = Engine(model: loaded)
+        let served = try repeated(slice) { try decoding(serving, count: 1, adapter: nil) }
+        let servedBatch = try repeated(slice) { try decoding(serving, count: sequences, adapter: nil) }
         return [
             .figure("prefill_tokens_per_second", prefill), .figure("decode_tokens_per_second", decode),
             .figure("decode_lora_tokens_per_second", lora), .figure("decode_8_tokens_per_second", batch),
+            .figure("served_tokens_per_second", served), .figure("served_8_tokens_per_second", servedBatch),
             .figure("load_ms", loadSeconds * 1000),
         ]
     }

@@ -31,6 +31,8 @@ package enum PeerBenchmarks {
         ("gossip", { try await GossipBenchmark.run(seconds: $0.seconds) }),
         ("decode", { try await DecodeBenchmark.run($0) }), ("serving", { try await ServingBenchmark.run($0) }),
         ("adapters", { try await AdapterBenchmark.run($0) }),
+        ("perplexity", { try await PerplexityBenchmark.run($0) }),
+        ("speculation", { try await SpeculationBenchmark.run($0) }), ("bits", { try await BitsBenchmark.run($0) }),
         ("memory", { try await MemoryBenchmark.run(seconds: $0.seconds) }),
         ("start", { try await StartBenchmark.run(seconds: $0.seconds) }),
     ]

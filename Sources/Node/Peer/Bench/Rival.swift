@@ -17,6 +17,9 @@ struct Rival {
     static let llamaCpp = Self(
         name: "llama.cpp", variable: "OPENLEDGER_LLAMACPP_PYTHON", environment: "llamacpp",
         script: "Tests/Interop/bench_llamacpp.py")
+    static let llamaCppPerplexity = Self(
+        name: "llama.cpp", variable: "OPENLEDGER_LLAMACPP_PYTHON", environment: "llamacpp",
+        script: "Tests/Interop/llamacpp_perplexity.py")
 
     /// - Returns: null where no Python is named; `{"error": …}` where the rival fails, so that our own figures stand.
     /// - Throws: where a Python is named that cannot be used.

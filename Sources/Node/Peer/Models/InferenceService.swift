@@ -48,6 +48,7 @@ package final class InferenceService: Sendable {
     private let searching = DispatchQueue(label: "openledger.library")
     let orders = Mutex<[Ticket: JobToken]>([:])
     let texts = TextTools()
+    private let spans = SpanShelf()
     let embeddings = EmbeddingDesk()
 
     /// - Parameters:
@@ -182,7 +183,8 @@ package final class InferenceService: Sendable {
             guard let self else { return refuse(.closing) }
             defer { searches.withLock { $0 -= 1 } }
             do throws(LibraryFault) {
-                let found = try library.find(question, in: datanet)
+                var found = try library.find(question, in: datanet)
+                found.spans = spans.table(of: found.datanet, for: key.model, on: shelf, from: library)
                 hand(job(found), to: key)
             } catch {
                 var kind = JobFault.Kind.broken

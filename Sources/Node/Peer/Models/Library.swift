@@ -3,6 +3,7 @@
 
 package import Attribution
 package import Datanets
+import Decoding
 package import Primitives
 import Synchronization
 
@@ -67,6 +68,8 @@ package struct Found: Sendable {
     package let question: String
     /// Best first.
     package let passages: [FoundPassage]
+    /// The datanet's rows as the asked model's tokens, where they are there already.
+    var spans: SpanTable?
 }
 
 package final class Library: Sendable {
@@ -119,7 +122,7 @@ package final class Library: Sendable {
         return Found(datanet: held, index: entry.index.commitment, question: question, passages: passages)
     }
 
-    private func shard(_ cid: CID, of datanet: HeldDatanet) throws(LibraryFault) -> Shard {
+    func shard(_ cid: CID, of datanet: HeldDatanet) throws(LibraryFault) -> Shard {
         let bytes: [UInt8]?
         do {
             bytes = try read(cid)

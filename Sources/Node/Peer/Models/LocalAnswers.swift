@@ -223,6 +223,7 @@ struct LocalPlan: Sendable {
                 scoresPrompt: request.echo && (request.logProbabilities != nil || tokensMax == 0), fusion: fusion,
                 tenant: request.tenant ?? "", cacheDomain: cacheDomain)
             asked.grammar = grammar
+            asked.spans = found?.spans
             return asked
         }
         let teller = AnswerTeller(request, prompt: written.tokens, tokenizer: model.tokenizer, events)

@@ -124,10 +124,11 @@ struct OrderPlan: Sendable {
             promptTokens: written.tokens.map(UInt32.init(bitPattern:)),
             sources: found.map { AnswerData.notes(written.passages, of: $0, salt: order.answerSalt) } ?? [],
             model: model, data: found.map { AnswerData.use($0, salt: order.promptSalt) } ?? .none)
-        let request = Inference.GenerationRequest(
+        var request = Inference.GenerationRequest(
             prompt: written.tokens, adapter: order.adapters.first?.adapter.text, tokensMax: tokensMax,
             sampling: sampling, stop: order.stop, ignoresEnd: order.ignoreEndOfSequence, tenant: order.payer.text,
             cacheDomain: Self.cacheDomain)
+        request.spans = found?.spans
         return StartedJob(requests: [request], accepted: { news(.started(start)) }) { event in
             switch event {
             case .output(_, let output):

@@ -71,11 +71,11 @@ extension PeerService {
         let adapters = try await assets(.adapter)
         let created = peer.genesis.time.milliseconds / 1000
         let loaded = Set(peer.inference.loadedModels)
-        func facts(_ asset: KnownAsset) -> ModelFacts? {
+        func facts(_ asset: KnownAsset, _ model: KnownAsset) -> ModelFacts? {
             asset.shelved.map { shelved in
                 ModelFacts(
                     family: shelved.family, parameters: shelved.parameters, bytes: shelved.bytes,
-                    precision: peer.inference.form(of: asset.cid).text, isLoaded: loaded.contains(asset.cid),
+                    precision: peer.inference.form(of: model.cid).text, isLoaded: loaded.contains(asset.cid),
                     isEmbedder: shelved.family == FolderCheck.embedderFamily)
             }
         }
@@ -85,7 +85,8 @@ extension PeerService {
                 owner: parent == nil ? "openledger" : asset.owner?.text ?? "openledger",
                 parent: parent?.name, root: asset.cid.text,
                 contextLength: (parent ?? asset).shelved?.contextLength ?? 0,
-                isLocal: asset.shelved != nil && (parent == nil || parent?.shelved != nil), facts: facts(asset))
+                isLocal: asset.shelved != nil && (parent == nil || parent?.shelved != nil),
+                facts: facts(asset, parent ?? asset))
         }
         var cards: [ModelCard] = []
         for model in models {
