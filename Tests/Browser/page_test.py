@@ -22,7 +22,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-PAGES = ["/", "/chat", "/receipts", "/datanets", "/network", "/chain"]
+PAGES = ["/", "/chat", "/adapters", "/receipts", "/datanets", "/network", "/chain"]
 ROWS = """{"prompt":"What is mead?","completion":"mead (noun): <script>alert(1)</script>"}
 {"prompt":"What is kvass?","completion":"kvass (noun): a drink of rye bread."}
 """
@@ -195,6 +195,52 @@ def converse(page, is_fake):
     return receipt
 
 
+def compare(page, is_fake):
+    """Base, adapter and fusion side by side, each with its speed, cost and receipt."""
+    page.go("/chat")
+    check("alone there is nothing to compare", not page.one("input[name=base]").is_displayed())
+    Select(page.one("select[name=adapter]")).select_by_visible_text("food")
+    Select(page.one("select[name=fusion]")).select_by_visible_text("kitchen")
+    page.one("input[name=base]").click()
+    tokens = page.one("input[name=max_tokens]")
+    tokens.send_keys("12")
+    page.one("textarea[name=prompt]").send_keys("Define femur.")
+    check("the cost is estimated before", page.wait(lambda d: "Estimated cost" in page.one("#estimate").text), page.text)
+    check("for each of the answers", "3 whole answers" in page.one("#estimate").text, page.one("#estimate").text)
+    page.one("textarea[name=prompt]").send_keys(Keys.CONTROL, Keys.ENTER)
+    page.wait(lambda d: len(page.all(".column")) == 3 and not page.one("#turns[aria-busy=false]") is None, 120)
+    page.wait(lambda d: not page.all(".answer.busy") and page.has("All together", 90), 120)
+    names = [c.get_attribute("aria-label") for c in page.all(".column")]
+    check("base, adapter and fusion answer", names == ["starter", "starter:food", "starter:kitchen"], names)
+    for column, name in zip(page.all(".column"), names):
+        check(f"{name} says its cost, its speed and its receipt",
+              all(word in column.text for word in ("Cost", "tokens/s", "Receipt")), column.text)
+
+
+def manage(page, is_fake):
+    """Adapters: what is in memory, pins, a fusion made with sliders."""
+    page.go("/adapters")
+    check("the adapters are listed", page.has("food") and page.has("rank"), page.text)
+    if not is_fake:
+        page.wait(lambda d: [b for b in page.all("main button[aria-label='Pin food']")])[0].click()
+        check("an adapter is pinned", page.has("pinned") and page.has("in memory"), page.text)
+        page.wait(lambda d: page.all("main button[aria-label='Unpin food']"))[0].click()
+        check("and unpinned", page.wait(lambda d: page.all("main button[aria-label='Pin food']")))
+        page.wait(lambda d: page.all("main button[aria-label='Unload food']"))[0].click()
+        check("and unloaded", page.wait(lambda d: page.all("main button[aria-label='Load food']")), page.text)
+    page.one("input[name=fusion-name]").send_keys("kitchen")
+    for name, weight in [("food", "0.7")] + ([] if is_fake else [("anatomy", "-0.3")]):
+        number = page.one(f"input[type=number][aria-label='Weight of {name}']")
+        number.clear()
+        number.send_keys(weight)
+        check(f"a weight chooses {name}", page.one(f"input[name='part-{name}']").is_selected())
+        slider = page.one(f"input[type=range][aria-label='Weight of {name}, slider']")
+        check(f"the slider of {name} follows", abs(float(slider.get_attribute("value")) - float(weight)) < 0.051, slider.get_attribute("value"))
+    page.button("Make fusion").click()
+    check("a fusion is made", page.has("starter:kitchen can be asked for"), page.text)
+    check("and shown with its weights", page.has("0.7") and page.has("-0.3"), page.text)
+
+
 def stop_an_answer(page):
     page.go("/chat")
     question = page.one("textarea[name=prompt]")
@@ -337,7 +383,7 @@ def walk_by_keyboard(page):
             return e === document.body ? [null, null] : [(e.getAttribute('aria-label') || e.textContent).trim(), getComputedStyle(e).outlineStyle];""")
         seen.append(name)
         bare += [name] if ring == "none" else []
-    wanted = ["Skip to the content", "Lock", "Home", "Chat", "Receipts", "Datanets", "Network", "Chain", "Ask a question"]
+    wanted = ["Skip to the content", "Lock", "Home", "Chat", "Adapters", "Receipts", "Datanets", "Network", "Chain", "Ask a question"]
     check("Tab reaches every control in order", [n for n in seen if n in wanted][:len(wanted)] == wanted, seen)
     check("what has the focus shows it", not bare, bare)
     action = page.one(".next a")
@@ -383,6 +429,8 @@ def main():
         check("an unknown page says so", page.has("no such page"))
         walk_by_keyboard(page)
         receipt = converse(page, is_fake)
+        manage(page, is_fake)
+        compare(page, is_fake)
         if is_fake:  # the starter model answers faster than anyone stops it
             stop_an_answer(page)
         verify(page, receipt, is_fake)

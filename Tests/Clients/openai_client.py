@@ -2,12 +2,15 @@
 
     python openai_client.py http://127.0.0.1:8547 [--model starter] [--datanet food] [--token FILE]
 
-Wants a peer with the starter model. Needs `pip install openai`. Prints one line a check; exits 1 if any failed.
+Wants a peer with the starter model on this machine. Needs `pip install openai`. Prints one line a check; exits 1 if any failed.
 """
 
 import argparse
 import json
+import pathlib
+import shutil
 import sys
+import tempfile
 import time
 
 import httpx
@@ -117,6 +120,153 @@ def once(client, arguments, messages):
     answers = [client.chat.completions.create(
         model=arguments.model, messages=messages, max_tokens=8, temperature=1.5, extra_headers=headers) for _ in range(2)]
     check("an answer is told again, not made again", answers[0].id == answers[1].id, answers)
+
+
+def paid(client, arguments, messages):
+    """What is paid for and receipted can do what a free answer can."""
+    def ask(**options):
+        extra = {"datanet": arguments.datanet, **options.pop("extra_body", {})}
+        return client.chat.completions.create(model=arguments.model, messages=messages, extra_body=extra, **options)
+
+    def cost(answer):
+        return sum(float(receipt["cost"]) for receipt in getattr(answer, "receipts", None) or [answer.receipt])
+
+    single = ask(max_tokens=8, temperature=1.2, seed=5)
+    several = ask(max_tokens=8, temperature=1.2, seed=5, n=3)
+    check("each paid choice has its receipt", len({r["id"] for r in several.receipts}) == 3
+          and several.receipt == several.receipts[-1], several.model_extra)
+    check("the first paid choice is the one alone", several.choices[0].message.content == single.choices[0].message.content, several)
+    check("paid choices differ", len({c.message.content for c in several.choices}) > 1, several.choices)
+    check("the prompt is counted and paid for each", several.usage.prompt_tokens == 3 * single.usage.prompt_tokens
+          and cost(several) > 2 * cost(single), (several.usage, cost(several), cost(single)))
+    scored = ask(max_tokens=3, temperature=0, logprobs=True, top_logprobs=2).choices[0]
+    content = scored.logprobs.content
+    check("paid log-probabilities", [len(t.top_logprobs) for t in content] == [2] * len(content) and content[0].logprob <= 0
+          and content[0].top_logprobs[0].token == content[0].token, content)
+    banned = ask(max_tokens=3, temperature=0, logit_bias={str(scored.token_ids[0]): -100})
+    check("a paid bias bans a token", scored.token_ids[0] not in banned.choices[0].token_ids, banned)
+    schema = {"type": "object", "properties": {"count": {"enum": [1, 2]}}, "required": ["count"], "additionalProperties": False}
+    formed = ask(max_tokens=64, temperature=1, seed=2, response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+    check("a paid answer keeps to its schema", json.loads(formed.choices[0].message.content)["count"] in (1, 2), formed)
+    names = [card.id.split(":")[1] for card in client.models.list().data
+             if (card.model_extra or {}).get("parent") == arguments.model and (card.model_extra or {}).get("root")]
+    if len(names) > 1:
+        fused = ask(max_tokens=8, temperature=0, extra_body={"merged_adapters": {
+            "ids": names[:2], "weights": [0.7, -0.3], "merge_strategy": "ties", "density": 0.5}})
+        receipt = httpx.get(f"{arguments.base_url.rstrip('/')}/api/v1/receipts/{fused.receipt['id']}").json()["receipt"]
+        check("a receipt names a fusion, its adapters and weights", receipt["model"]["fusion"] == "ties/500000/total"
+              and [a["weight"] for a in receipt["model"]["adapters"]] == [700000, -300000], receipt["model"])
+    limit = ask(max_tokens=4, temperature=0, n=2, extra_body={"max_price": str(cost(single) * 4)})
+    check("a price limit is for all choices", len(limit.receipts) == 2, limit)
+    refuses("an echo that is paid for is refused by name", 400, "echo", lambda: client.completions.create(
+        model=arguments.model, prompt="Define", max_tokens=2, echo=True, extra_body={"peer": models_peer(arguments)}))
+    chunks = list(ask(max_tokens=4, temperature=0.5, n=2, stream=True))
+    check("a stream of paid choices ends with its receipts", len(chunks[-1].model_extra["receipts"]) == 2, chunks[-1])
+
+
+def models_peer(arguments):
+    return httpx.get(arguments.base_url.rstrip("/") + "/api/v1/id").json()["peer"]
+
+
+TOOLS_TEMPLATE = """{%- if tools %}<|user|>Tools: {% for tool in tools %}{{ tool.function.name }} {% endfor %}
+Call one as <tool_call>{"name": ..., "arguments": ...}</tool_call>.<|end|>{%- endif %}{%- for message in messages %}
+{%- if message.role == 'assistant' %}<|assistant|>{{ message.content or '' }}{%- for call in message.tool_calls or [] %}<tool_call>
+{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}</tool_call>{%- endfor %}<|end|>
+{%- else %}<|user|>{{ message.content }}<|end|>{%- endif %}{%- endfor %}{%- if add_generation_prompt %}<|assistant|>{%- endif %}"""
+
+
+def tools(client, arguments, token):
+    """Tools, where the template takes them: forced calls, and a conversation that goes on after one. The model is the starter
+    one with another template."""
+    base = arguments.base_url.rstrip("/")
+    owner = {"Authorization": f"Bearer {token}"}
+    arguments.tools_model = f"tooled-{time.time_ns()}"
+    starter = pathlib.Path(__file__).resolve().parents[2] / "Bootstrap/starter/model"
+    with tempfile.TemporaryDirectory() as folder:
+        for file in starter.iterdir():
+            shutil.copy(file, folder)
+        settings = pathlib.Path(folder, "tokenizer_config.json")
+        if settings.exists():
+            settings.write_text(json.dumps({k: v for k, v in json.loads(settings.read_text()).items() if k != "chat_template"}))
+        pathlib.Path(folder, "chat_template.jinja").write_text(TOOLS_TEMPLATE)
+        lines = httpx.post(base + "/api/v1/models", headers=owner, timeout=120,
+                           json={"path": folder, "name": arguments.tools_model}).text.strip().splitlines()
+    check("a model with a template for tools is imported", json.loads(lines[-1])["event"] == "done", lines[-1])
+    parameters = {"type": "object", "properties": {"city": {"enum": ["Rome", "Bern"]}}, "required": ["city"],
+                  "additionalProperties": False}
+    offered = [{"type": "function", "function": {"name": "weather", "description": "The weather of a city.", "parameters": parameters}},
+               {"type": "function", "function": {"name": "time", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}}}]
+    question = [{"role": "user", "content": "What is the weather in Rome?"}]
+    def ask(**options):
+        return client.chat.completions.create(model=arguments.tools_model, messages=options.pop("messages", question), tools=offered,
+                                              max_tokens=96, temperature=0, **options)
+
+    plain = ask().choices[0]
+    check("a model may answer without a call", plain.finish_reason in ("stop", "length", "tool_calls"), plain)
+    named = ask(tool_choice={"type": "function", "function": {"name": "weather"}}).choices[0]
+    call = named.message.tool_calls[0]
+    check("a named function is called", named.finish_reason == "tool_calls" and call.function.name == "weather"
+          and json.loads(call.function.arguments)["city"] in ("Rome", "Bern") and named.message.content is None, named)
+    forced = ask(tool_choice="required", parallel_tool_calls=False).choices[0]
+    check("a required call is made, and one only", forced.finish_reason == "tool_calls" and len(forced.message.tool_calls) == 1, forced)
+    deltas = [c.choices[0].delta.tool_calls for c in ask(tool_choice="required", parallel_tool_calls=False, stream=True)
+              if c.choices and c.choices[0].delta.tool_calls]
+    check("a call is streamed", len(deltas) == 1 and deltas[0][0].function.name == forced.message.tool_calls[0].function.name
+          and deltas[0][0].function.arguments == forced.message.tool_calls[0].function.arguments, deltas)
+    after = ask(messages=question + [named.message.model_dump(exclude_none=True),
+                                     {"role": "tool", "tool_call_id": call.id, "content": "rain"}]).choices[0]
+    check("a conversation goes on after a call", after.finish_reason is not None, after)
+    refuses("tools with a form are refused by name", 400, "response_format", lambda: ask(response_format={"type": "json_object"}))
+    refuses("an unknown function is refused by name", 400, "tool_choice.function.name",
+            lambda: ask(tool_choice={"type": "function", "function": {"name": "nobody"}}))
+    httpx.delete(f"{base}/api/v1/models/{arguments.tools_model}", headers=owner)
+
+
+def in_memory(client, arguments, token, messages):
+    """Adapters by hand, and a fusion with a name."""
+    base = arguments.base_url.rstrip("/") + "/api/v1"
+    owner = {"Authorization": f"Bearer {token}"}
+    adapters = [a["name"] for a in httpx.get(base + "/adapters").json()["adapters"] if a["model"] == arguments.model]
+    if len(adapters) < 2:
+        return
+    def change(name, action):
+        return httpx.post(f"{base}/adapters/{name}/{action}", headers=owner, timeout=30).json()
+
+    first = adapters[0]
+    change(first, "unload")
+    check("an adapter is unloaded", httpx.get(f"{base}/adapters/{first}").json()["state"] == "disk")
+    before = httpx.get(f"{base}/adapters/{first}").json()
+    check("and loaded", change(first, "load")["state"] == "resident")
+    client.chat.completions.create(model=f"{arguments.model}:{first}", messages=messages, max_tokens=2)
+    after = httpx.get(f"{base}/adapters/{first}").json()
+    check("a request is counted, and that it found the adapter", after["requests"] == before["requests"] + 1
+          and after["cache_hits"] == before["cache_hits"] + 1 and after["loads"] == before["loads"] + 1, (before, after))
+    check("an adapter is pinned", change(first, "pin")["pinned"] and change(first, "unpin")["pinned"] is False)
+    name = f"mix-{time.time_ns()}"
+    merge = {"ids": adapters[:2], "weights": [0.7, -0.3], "merge_strategy": "ties", "density": 0.5}
+    made = httpx.post(base + "/fusions", headers=owner, json={"name": name, "model": arguments.model, "merged_adapters": merge})
+    check("a fusion is given a name", made.status_code == 201, made.text)
+    def ask(model, **extra):
+        return client.chat.completions.create(model=model, messages=messages, max_tokens=8, temperature=0, extra_body=extra)
+
+    named = ask(f"{arguments.model}:{name}")
+    check("a fusion is asked for by name", named.model == f"{arguments.model}:{name}"
+          and named.choices[0].token_ids == ask(arguments.model, merged_adapters=merge).choices[0].token_ids, named)
+    check("and is among the models", f"{arguments.model}:{name}" in [m.id for m in client.models.list().data])
+    check("an adapter that is part of it stays", httpx.delete(f"{base}/adapters/{first}", headers=owner).status_code == 409)
+    merged = httpx.post(f"{base}/models/{arguments.model}/merge", headers=owner, timeout=120, json={
+        "name": name + "-model", "merged_adapters": {"ids": [first], "weights": [1]}}).text.strip().splitlines()
+    check("an adapter is merged into a model", json.loads(merged[-1])["event"] == "done", merged[-1])
+    check("a merged model answers as its adapter does", ask(name + "-model").choices[0].message.content
+          == ask(f"{arguments.model}:{first}").choices[0].message.content)
+    httpx.delete(f"{base}/models/{name}-model", headers=owner)
+    check("a fusion's name is removed", httpx.delete(f"{base}/fusions/{name}", headers=owner).json()["removed"])
+    quote = httpx.post(base + "/quote", headers=owner, json={"prompt": "Define brisket.", "model": arguments.model, "max_tokens": 8}).json()
+    asked = httpx.post(base + "/ask", headers=owner, timeout=60,
+                       json={"prompt": "Define brisket.", "model": arguments.model, "max_tokens": 8}).text.strip().splitlines()
+    cost = next(float(json.loads(line)["receipt"]["cost"]) for line in asked if '"receipt"' in line and '"event":"receipt"' in line)
+    check("an answer costs what was quoted, at most", cost <= float(quote["estimate"]) <= float(quote["cost_max"]), (quote, cost))
+    check("a prompt that is quoted is counted", quote["counted"] and quote["prompt_tokens"] == json.loads(asked[-1])["usage"]["prompt_tokens"], (quote, asked[-1]))
 
 
 def metric(arguments, name, labels=""):
@@ -251,7 +401,11 @@ def main():
     forms(client, arguments)
     once(client, arguments, messages)
     measured(arguments)
+    if arguments.token and arguments.datanet:
+        paid(client, arguments, messages)
     if arguments.token:
+        tools(client, arguments, token)
+        in_memory(client, arguments, token, messages)
         keys(arguments, token, messages)
 
     refuses("tools are refused by name", 400, "tools", lambda: client.chat.completions.create(

@@ -49,7 +49,15 @@ enum FakeAnswers {
         case .model, .setPrecision: json("MODEL")
         case .adapters: json(#"{"adapters":[ADAPTER],"next":null}"#)
         case .adapter: json("ADAPTER")
-        case .removeModel(let name), .removeAdapter(let name): .object(["name": .string(name), "removed": .bool(true)])
+        case .changeAdapter(_, let action):
+            json(adapter(state: action == .unload ? "disk" : "resident"))
+        case .fusions: json(#"{"fusions":[FUSION]}"#)
+        case .fusion, .createFusion: json("FUSION")
+        case .quote:
+            json(
+                #"{"model":"starter","peer":"PEER","local":true,"offers":1,"prompt_tokens":41,"counted":true,"completion_tokens_max":256,"price":{"request":"0.00001","prompt_token":"0.000001","completion_token":"0.000002"},"estimate":"0.000563","cost_max":"0.0016"}"#
+            )
+        case .removeFusion(let name), .removeModel(let name), .removeAdapter(let name): .object(["name": .string(name), "removed": .bool(true)])
         case .receipts:
             json(
                 #"{"receipts":[RECEIPT,{"id":"77aa0c1e5d6f8b92c4e7a1035b6d9f209c0f3a41d27e7f0b6c55e2a8d1b49f73","time_ms":1700000050000,"role":"server","payer":"OTHER","server":"PEER","model":"starter","datanet":null,"prompt_tokens":12,"completion_tokens":64,"cost":"0.00014","state":"signed","batch":null,"refusal":null}],"next":null}"#
@@ -105,12 +113,12 @@ enum FakeAnswers {
 
     private static func json(_ text: String) -> JSONValue {
         let names = [
-            "MODEL": model, "ADAPTER": adapter, "RECEIPT": receiptLine, "BATCH": batch, "PEER": FakeNode.peer,
+            "MODEL": model, "ADAPTER": adapter(state: "resident"), "FUSION": fusion, "RECEIPT": receiptLine, "BATCH": batch, "PEER": FakeNode.peer,
             "OTHER": FakeNode.other, "CID": FakeNode.blockCID.text,
             "GENESIS": "5e1f0c7b2a9d4e8f6b3c1d0a7e5f4938271605f4e3d2c1b0a99887766554433f",
         ]
         var text = text
-        for name in ["MODEL", "ADAPTER", "RECEIPT", "BATCH", "PEER", "OTHER", "CID", "GENESIS"] {
+        for name in ["MODEL", "ADAPTER", "FUSION", "RECEIPT", "BATCH", "PEER", "OTHER", "CID", "GENESIS"] {
             text = text.replacing(name, with: names[name] ?? "")
         }
         do { return try JSONValue.parse(text) } catch { preconditionFailure("\(error) in \(text)") }
@@ -123,8 +131,12 @@ enum FakeAnswers {
 
     private static let model =
         #"{"id":"CID","name":"starter","family":"llama","parameters":5475584,"precision":"f32","context_length":512,"bytes":11000000,"held":"full","local":true,"owner":"PEER","adapters":["food"],"price":{"prompt_token":"0.000001","completion_token":"0.000002"}}"#
-    private static let adapter =
-        #"{"id":"CID","name":"food","model":"starter","rank":8,"alpha":16,"datanet":null,"bytes":400000,"held":"full","owner":"PEER"}"#
+    private static func adapter(state: String) -> String {
+        #"{"id":"CID","name":"food","model":"starter","rank":8,"alpha":16,"datanet":null,"bytes":400000,"held":"full","owner":"PEER","state":"STATE","pinned":true,"memory_bytes":400000,"running":1,"queued":2,"requests":120,"cache_hits":90,"loads":3,"load_failures":0,"last_fault":null,"last_used_ms":1700000000000,"price":{"prompt_token":"0.000001","completion_token":"0.000002","request":"0.00001"}}"#
+            .replacing("STATE", with: state)
+    }
+    private static let fusion =
+        #"{"name":"kitchen","model":"starter","adapters":[{"id":"CID","name":"food","weight":0.7},{"id":"CID","name":"anatomy","weight":-0.3}],"merge_strategy":"ties","density":0.5,"majority_sign_method":"total"}"#
     private static let transaction = #"{"transaction":"GENESIS","state":"pooled","batch":null,"refusal":null}"#
     private static let receiptLine =
         #"{"id":"\#(FakeNode.receiptID)","time_ms":1700000000000,"role":"payer","payer":"PEER","server":"OTHER","model":"starter:food","datanet":"food","prompt_tokens":41,"completion_tokens":10,"cost":"0.00041","state":"batched","batch":128,"refusal":null}"#

@@ -16,7 +16,7 @@ import Testing
                 ("datanets/food", .datanet("food")), ("datanets/food/rows", .datanetRows("food", ListPage())),
                 ("datanets/food/contributions", .contributions(datanet: "food")), ("models", .models(ListPage())),
                 ("models/starter", .model("starter")), ("adapters", .adapters(ListPage())),
-                ("adapters/food", .adapter("food")),
+                ("adapters/food", .adapter("food")), ("fusions", .fusions), ("fusions/kitchen", .fusion("kitchen")),
                 ("receipts", .receipts(ListPage())), ("receipts/abc", .receipt("abc")),
                 ("batches", .batches(ListPage())),
                 ("batches/12", .batch(height: 12)), ("accounts/me", .account("me")),
@@ -44,6 +44,19 @@ import Testing
             let changes: [(String, String, String?, NodeCall, Int)] = [
                 ("POST", "peers", #"{"address":"/ip4/1.2.3.4/tcp/1"}"#, .connect(address: "/ip4/1.2.3.4/tcp/1"), 200),
                 ("DELETE", "peers/12D3", nil, .disconnect(peer: "12D3"), 200),
+                ("POST", "adapters/food/load", nil, .changeAdapter("food", .load), 200),
+                ("POST", "adapters/food/unload", nil, .changeAdapter("food", .unload), 200),
+                ("POST", "adapters/food/pin", nil, .changeAdapter("food", .pin), 200),
+                ("POST", "adapters/food/unpin", nil, .changeAdapter("food", .unpin), 200),
+                (
+                    "POST", "fusions",
+                    #"{"name":"k","model":"starter","merged_adapters":{"ids":["food","anatomy"],"weights":[0.7,-0.3]}}"#,
+                    .createFusion(
+                        FusionDescription(
+                            name: "k", model: "starter",
+                            merge: AdapterMerge(adapters: ["food", "anatomy"], weights: [0.7, -0.3]))), 201
+                ),
+                ("DELETE", "fusions/k", nil, .removeFusion("k"), 200),
                 ("POST", "light/sync", nil, .lightSync(checkpoint: nil), 200),
                 (
                     "POST", "datanets", #"{"name":"n","license":"l","tags":["a"],"access":"approval"}"#,

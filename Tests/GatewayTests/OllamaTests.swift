@@ -81,7 +81,7 @@ import Testing
     @Test func faultsAreTexts() async throws {
         try await TestGateway.with { (peer) async throws in
             for (path, body, status, param) in [
-                ("/api/chat", Self.chat + #","tools":[{"type":"function"}]}"#, 400, "tools"),
+                ("/api/chat", Self.chat + #","tools":[{"type":"function"}]}"#, 400, "tools[0].function"),
                 ("/api/chat", Self.chat + #","think":true}"#, 400, "think"),
                 ("/api/chat", Self.chat + #","options":{"temperature":9}}"#, 400, "options.temperature"),
                 ("/api/chat", Self.chat + #","options":{"mirostat":2}}"#, 400, "options.mirostat"),

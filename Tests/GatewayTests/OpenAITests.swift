@@ -162,6 +162,60 @@ import Testing
         }
     }
 
+    @Test func toolsAndTheirCallsGoBothWays() async throws {
+        try await TestGateway.with { (peer) async throws in
+            let tool =
+                #"{"type":"function","function":{"name":"weather","description":"d","parameters":{"properties":{"city":{"type":"string"}}}}}"#
+            let talk =
+                #"{"role":"user","content":"Rome?"},{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\": \"Rome\"}"}}]},{"role":"tool","tool_call_id":"call_1","content":"rain"}"#
+            let body = #"{"model":"starter","messages":[\#(talk)],"tools":[\#(tool)],"tool_choice":"required","parallel_tool_calls":false"#
+            let whole = try await peer.ask("POST", "/v1/chat/completions", body + "}")
+            #expect(whole.status == 200, "\(whole.text)")
+            let request = try #require(peer.node.notes.withLock { $0.requests.last })
+            let tools = try #require(request.tools)
+            #expect(tools.choice == .required && !tools.isParallel && tools.functions.map(\.name) == ["weather"])
+            #expect(tools.functions[0].parameters["type"]?.text == "object")
+            guard case .messages(let messages) = request.prompt else {
+                Issue.record("messages are the prompt")
+                return
+            }
+            #expect(messages.map(\.role) == [.user, .assistant, .tool])
+            #expect(messages[1].toolCalls == [ToolCall(id: "call_1", name: "weather", arguments: #"{"city":"Rome"}"#)])
+            #expect(messages[2].toolCallID == "call_1")
+            let choice = try #require(try whole.json()["choices"]?.items?.first)
+            #expect(choice["finish_reason"]?.text == "tool_calls")
+            let call = try #require(choice["message"]?["tool_calls"]?.items?.first)
+            #expect(call["function"]?["arguments"]?.text == #"{"city":"Rome"}"# && call["id"]?.text == "abcdefghi")
+
+            let stream = try await peer.ask("POST", "/v1/chat/completions", body + #","stream":true}"#)
+            #expect(stream.text.contains(#""tool_calls":[{"index":0,"id":"abcdefghi","type":"function""#))
+            #expect(stream.text.contains(#""finish_reason":"tool_calls""#))
+            let none = #"{"model":"starter","messages":[{"role":"user","content":"x"}],"tools":[\#(tool)],"tool_choice":"none"}"#
+            #expect(try await peer.ask("POST", "/v1/chat/completions", none).status == 200)
+            #expect(peer.node.notes.withLock { $0.requests.last?.tools } == nil)
+        }
+    }
+
+    @Test func aQuestionIsQuotedAsItIsAsked() async throws {
+        try await TestGateway.with { (peer) async throws in
+            let body =
+                #"{"prompt":"Define brisket.","model":"starter","datanet":"food","max_tokens":8,"merged_adapters":{"ids":["food"]},"logit_bias":{"7":1}}"#
+            #expect(try await peer.ask("POST", "/api/v1/quote", body).code() == "token_required")
+            let quote = try await peer.ask("POST", "/api/v1/quote", body, token: TestGateway.token.text)
+            #expect(try quote.json()["estimate"]?.text == "0.000563")
+            guard case .quote(let quoted)? = peer.node.notes.withLock({ $0.calls.last }) else {
+                Issue.record("a quote was asked for")
+                return
+            }
+            _ = try await peer.ask("POST", "/api/v1/ask", body, token: TestGateway.token.text)
+            #expect(peer.node.notes.withLock { $0.requests.last } == quoted)
+            #expect(quoted.sampling.temperature == 0 && quoted.isPaid && quoted.merge?.adapters == ["food"])
+            let two = try await peer.ask(
+                "POST", "/api/v1/quote", #"{"prompt":"x","n":2}"#, token: TestGateway.token.text)
+            #expect(try two.param() == "n")
+        }
+    }
+
     @Test func formsAndFusionsArrive() async throws {
         try await TestGateway.with { (peer) async throws in
             let formats: [(String, AnswerFormat?)] = [
@@ -245,8 +299,27 @@ import Testing
         (#""temperature":3"#, "temperature"), (#""temperature":"hot""#, "temperature"), (#""n":0"#, "n"),
         (#""n":1.5"#, "n"),
         (#""top_p":-0.1"#, "top_p"), (#""max_tokens":0"#, "max_tokens"), (#""stop":[""]"#, "stop[0]"),
-        (#""tools":[{"type":"function"}]"#, "tools"), (#""functions":[{}]"#, "functions"),
-        (#""tool_choice":"required""#, "tool_choice"),
+        (#""tools":[{"type":"function"}]"#, "tools[0].function"), (#""functions":[{}]"#, "functions"),
+        (#""tools":[{"type":"retrieval"}]"#, "tools[0].type"), (#""tools":{}"#, "tools"),
+        (#""tools":[{"type":"function","function":{"name":"a b"}}]"#, "tools[0].function.name"),
+        (
+            #""tools":[{"type":"function","function":{"name":"a"}},{"type":"function","function":{"name":"a"}}]"#,
+            "tools"
+        ),
+        (
+            #""tools":[{"type":"function","function":{"name":"a","parameters":{"type":"array"}}}]"#,
+            "tools[0].function.parameters"
+        ),
+        (#""tool_choice":"required""#, "tool_choice"), (#""tool_choice":"sometimes""#, "tool_choice"),
+        (
+            #""tools":[{"type":"function","function":{"name":"a"}}],"tool_choice":{"type":"function","function":{"name":"b"}}"#,
+            "tool_choice.function.name"
+        ),
+        (
+            #""tools":[{"type":"function","function":{"name":"a"}}],"response_format":{"type":"json_object"}"#,
+            "response_format"
+        ),
+        (#""parallel_tool_calls":"no""#, "parallel_tool_calls"),
         (#""response_format":{"type":"xml"}"#, "response_format.type"),
         (#""response_format":{"type":"json_schema"}"#, "response_format.json_schema"),
         (#""response_format":{"type":"json_schema","json_schema":{"schema":3}}"#, "response_format.json_schema.schema"),
@@ -280,7 +353,12 @@ import Testing
                 ("{", 400, "invalid_json"), ("[]", 400, nil), (#"{"temperature":NaN}"#, 400, "invalid_json"),
                 (#"{"messages":[]}"#, 400, "missing"), (#"{"model":"starter"}"#, 400, "missing"),
                 (#"{"model":"none","messages":[{"role":"user","content":"x"}]}"#, 404, "model_not_found"),
-                (#"{"model":"starter","messages":[{"role":"tool","content":"x"}]}"#, 400, "unsupported_value"),
+                (#"{"model":"starter","messages":[{"role":"tool","content":"x"}]}"#, 400, "missing"),
+                (#"{"model":"starter","messages":[{"role":"function","content":"x"}]}"#, 400, "unsupported_value"),
+                (
+                    #"{"model":"starter","messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"[]"}}]}]}"#,
+                    400, "invalid_value"
+                ),
                 (
                     #"{"model":"starter","messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#, 400,
                     "unsupported_value"

@@ -155,7 +155,7 @@ struct ExchangeTests {
     }
 
     @Test(arguments: [
-        "amount", "total", "answerTokens", "price", "contributors", "sequence", "server", "prompt", "rows",
+        "amount", "total", "answerTokens", "price", "contributors", "sequence", "server", "prompt", "rows", "fusion", "extra",
     ])
     func aReceiptThatIsNotWhatWasAgreedIsNotSigned(field: String) throws {
         var pair = try Pair()
@@ -174,6 +174,8 @@ struct ExchangeTests {
             case "sequence": receipt.sequence = 4
             case "server": receipt.server = receipt.payer
             case "prompt": receipt.prompt = receipt.answer
+            case "fusion": receipt.model.fusion = "linear"
+            case "extra": receipt.decoding.extra = receipt.prompt
             default: receipt.data.rows = Digest(sha256: [1])
             }
             return .receipt(receipt, server: key.sign(receipt.signingBytes()), end: end)

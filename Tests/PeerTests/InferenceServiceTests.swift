@@ -28,7 +28,9 @@ import Testing
         let others = try Starter.rows(["gumbo"])
         let datanet = try TestDatanet([brisket, others + brisket])
         let peer = try SigningKey(seed: [UInt8](repeating: 3, count: 32)).publicKey.peerID
-        let service = InferenceService(shelf: open.shelf, library: datanet.library, peer: peer, precision: "int8")
+        let service = InferenceService(
+            shelf: open.shelf, library: datanet.library, book: try AdapterBook(store: nil), peer: peer,
+            precision: "int8")
         return Bench(home: home, service: service, datanet: datanet, model: model)
     }
 
@@ -147,6 +149,7 @@ import Testing
             case .sources(let given): sources = given
             case .usage(let prompt, let completion): usage = (prompt, completion)
             case .receipt: Issue.record("a free answer has no receipt")
+            case .toolCall: Issue.record("nobody offered tools")
             }
         }
         #expect(texts == [Self.answer, Self.answer] && ends.sorted() == [0, 1])

@@ -111,7 +111,7 @@ final class NewsBox: Sendable {
         for await news in stream {
             switch news {
             case .started(let start): answer.start = start
-            case .token(let id, let text):
+            case .token(let id, let text, _):
                 answer.tokens.append(id)
                 answer.text += text
                 onToken(answer.tokens.count)

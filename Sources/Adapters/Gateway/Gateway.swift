@@ -221,6 +221,7 @@ package final class HTTPGateway: Sendable {
         let owner = router.group("api/v1").add(middleware: AccessGuard(access: .owner, isLoopback: isLoopback))
         node.addChanges(to: owner)
         owner.post("ask") { try await openAI.ask($0, $1) }
+        owner.post("quote") { try await openAI.quote($0, $1) }
         KeyRoutes(desk: keys, limits: limits).add(to: owner)
         addSessions(to: router)
         allowed.learn(router)

@@ -5,11 +5,16 @@ package import Primitives
 /// One message of a conversation. `developer` has become `system` by the time it is here.
 package struct ChatMessage: Sendable, Hashable {
     package enum Role: String, Sendable, Hashable {
-        case system, user, assistant
+        case system, user, assistant, tool
     }
 
     package var role: Role
     package var content: String
+    /// Of the assistant.
+    package var toolCalls: [ToolCall] = []
+    /// Of a tool: which call it answers.
+    package var toolCallID: String?
+    package var name: String?
 
     package init(_ role: Role, _ content: String) {
         self.role = role
@@ -58,6 +63,8 @@ package struct GenerationRequest: Sendable, Hashable {
     package var ignoreEndOfSequence = false
     /// nil: any text.
     package var format: AnswerFormat?
+    /// nil: none are offered.
+    package var tools: ToolSet?
     /// Instead of an adapter in `model`.
     package var merge: AdapterMerge?
     /// Whether tokens carry log-probabilities, and how many alternatives with each.
@@ -87,6 +94,7 @@ package struct GenerationRequest: Sendable, Hashable {
 package enum FinishReason: String, Sendable, Hashable {
     case stop, length
     case contentFilter = "content_filter"
+    case toolCalls = "tool_calls"
 }
 
 /// A token that could have been.
@@ -173,6 +181,8 @@ package struct ReceiptNote: Sendable, Hashable {
 
 package enum GenerationEvent: Sendable, Hashable {
     case token(TokenEvent)
+    /// Whole; its text is in no token.
+    case toolCall(choice: Int, ToolCall)
     /// Exactly one a choice.
     case finished(choice: Int, FinishReason)
     /// Sums to the whole, heaviest first; at most once.

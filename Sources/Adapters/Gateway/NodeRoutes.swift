@@ -23,7 +23,7 @@ struct NodeRoutes: Sendable {
     func addReads(to group: RouterGroup<GatewayContext>) {
         let plain: [(String, NodeCall)] = [
             ("id", .identity), ("status", .status), ("peers", .peers), ("doctor", .doctor), ("config", .configuration),
-            ("light", .lightStatus), ("committee", .committee), ("supply", .supply),
+            ("light", .lightStatus), ("committee", .committee), ("supply", .supply), ("fusions", .fusions),
         ]
         for (path, call) in plain {
             group.get(RouterPath(path)) { _, _ in Response.json(try await service.perform(call)) }
@@ -38,6 +38,7 @@ struct NodeRoutes: Sendable {
         let named: [(String, @Sendable (String) -> NodeCall)] = [
             ("datanets/:name", { .datanet($0) }), ("datanets/:name/contributions", { .contributions(datanet: $0) }),
             ("models/:name", { .model($0) }), ("adapters/:name", { .adapter($0) }),
+            ("fusions/:name", { .fusion($0) }),
             ("accounts/:name", { .account($0) }),
             ("transactions/:name", { .transaction($0) }), ("receipts/:name", { .receipt($0) }),
         ]
@@ -175,6 +176,25 @@ struct NodeRoutes: Sendable {
             let call = NodeCall.setPrecision(model: try context.name("name"), precision)
             return Response.json(try await service.perform(call))
         }
+        for action in AdapterAction.allCases {
+            group.post(RouterPath("adapters/:name/\(action.rawValue)")) { _, context in
+                Response.json(try await service.perform(.changeAdapter(context.name("name"), action)))
+            }
+        }
+        group.post("fusions") { request, _ in
+            var request = request
+            let wanted = try await FusionDescription(request.json(limits), limits: limits)
+            return Response.json(try await service.perform(.createFusion(wanted)), status: .created)
+        }
+        group.delete("fusions/:name") { _, context in
+            Response.json(try await service.perform(.removeFusion(context.name("name"))))
+        }
+        group.post("models/:name/merge") { request, context in
+            var request = request
+            let fields = try await request.json(limits)
+            let wanted = try FusionDescription(fields, model: context.name("name"), limits: limits)
+            return try await streamed(.mergeModel(wanted), request)
+        }
         group.delete("adapters/:name") { _, context in
             Response.json(try await service.perform(.removeAdapter(context.name("name"))))
         }
@@ -268,6 +288,15 @@ extension RequestFields {
         let path = try name(key, bytesMax: 4_096)
         guard path.hasPrefix("/"), !path.utf8.contains(0) else { throw fault(key, "must be an absolute path") }
         return path
+    }
+}
+
+extension FusionDescription {
+    /// - Parameter model: the base, where the path names it and the body does not.
+    fileprivate init(_ fields: RequestFields, model: String? = nil, limits: GatewayLimits) throws(NodeFault) {
+        let base = if let model { model } else { try fields.name("model") }
+        let merge = try fields.required("merged_adapters", try AdapterMerge(fields, limits: limits))
+        self.init(name: try fields.name("name", bytesMax: 64), model: base, merge: merge)
     }
 }
 

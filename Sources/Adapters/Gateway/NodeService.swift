@@ -52,6 +52,24 @@ package struct RowsUpload: Sendable, Hashable {
     }
 }
 
+/// What is done to an adapter in memory.
+package enum AdapterAction: String, Sendable, Hashable, CaseIterable {
+    case load, unload, pin, unpin
+}
+
+/// Adapters as one: under a name, or merged into a model of their own.
+package struct FusionDescription: Sendable, Hashable {
+    package var name: String
+    package var model: String
+    package var merge: AdapterMerge
+
+    package init(name: String, model: String, merge: AdapterMerge) {
+        self.name = name
+        self.model = model
+        self.merge = merge
+    }
+}
+
 /// A call of `/api/v1` that is answered with one JSON value, of the form that Protocol/api.md section 4 gives for it.
 /// Names (`datanet`, `model`, …) are a name or a CID; accounts are text, or `me`.
 package enum NodeCall: Sendable, Hashable {
@@ -71,6 +89,8 @@ package enum NodeCall: Sendable, Hashable {
     case model(String)
     case adapters(ListPage)
     case adapter(String)
+    case fusions
+    case fusion(String)
     case receipts(ListPage)
     case receipt(String)
     case receiptRendering(String)
@@ -83,6 +103,8 @@ package enum NodeCall: Sendable, Hashable {
     case committee
     case supply
     case lightVerify(receipt: String)
+    /// What an answer would cost.
+    case quote(GenerationRequest)
     // Changes
     case connect(address: String)
     case disconnect(peer: String)
@@ -97,6 +119,9 @@ package enum NodeCall: Sendable, Hashable {
     /// nil: what the peer's settings say.
     case setPrecision(model: String, String?)
     case removeAdapter(String)
+    case changeAdapter(String, AdapterAction)
+    case createFusion(FusionDescription)
+    case removeFusion(String)
     case transfer(to: String, Amount, wait: Bool)
     case stake(Amount, wait: Bool)
     case unstake(Amount, wait: Bool)
@@ -113,6 +138,7 @@ package enum NodeStreamCall: Sendable, Hashable {
     case pullModel(String, peer: String?)
     case importAdapter(path: String, name: String, model: String)
     case pullAdapter(String, peer: String?)
+    case mergeModel(FusionDescription)
 }
 
 /// Something that happened, for `/api/v1/events`.

@@ -15,6 +15,10 @@ struct OpenAIRequest {
         let messages = try messages(items, limits: limits)
         var request = GenerationRequest(model: try model(fields), prompt: .messages(messages))
         try readShared(fields, into: &request, limits: limits)
+        request.tools = try ToolSet(fields, limits: limits)
+        if request.tools != nil, request.format != nil {
+            throw fields.fault("response_format", "and tools cannot both be given")
+        }
         let completionTokensMax = try fields.integer("max_completion_tokens", in: 1...limits.promptTokensMax)
         let tokensMax = try fields.integer("max_tokens", in: 1...limits.promptTokensMax)
         request.tokensMax = completionTokensMax ?? tokensMax
@@ -72,7 +76,7 @@ struct OpenAIRequest {
         return "\(model):\(adapter)"
     }
 
-    private static func readShared(
+    static func readShared(
         _ fields: RequestFields, into request: inout GenerationRequest, limits: GatewayLimits
     ) throws(NodeFault) {
         let defaults = SamplingParameters()
@@ -112,7 +116,10 @@ struct OpenAIRequest {
         return stops
     }
 
-    static func messages(_ items: [JSONValue], limits: GatewayLimits) throws(NodeFault) -> [ChatMessage] {
+    /// - Parameter isOllama: whose calls have no ids, and whose tools answer by name.
+    static func messages(
+        _ items: [JSONValue], isOllama: Bool = false, limits: GatewayLimits
+    ) throws(NodeFault) -> [ChatMessage] {
         guard !items.isEmpty else {
             throw NodeFault(.invalid, "messages must not be empty", param: "messages", code: "missing")
         }
@@ -124,13 +131,21 @@ struct OpenAIRequest {
             case "system", "developer": role = .system
             case "user": role = .user
             case "assistant": role = .assistant
+            case "tool": role = .tool
             case let other:
                 throw fields.fault(
-                    "role", "\"\(other.prefix(40))\" is not supported; use system, developer, user or assistant",
+                    "role", "\"\(other.prefix(40))\" is not supported; use system, developer, user, assistant or tool",
                     code: "unsupported_value")
             }
-            if let calls = fields["tool_calls"], calls != .array([]) { throw unsupported(fields, "tool_calls") }
-            messages.append(ChatMessage(role, try content(fields, isOptional: role == .assistant, limits: limits)))
+            var message = ChatMessage(role, try content(fields, isOptional: role == .assistant, limits: limits))
+            switch role {
+            case .assistant: message.toolCalls = try ToolSet.calls(fields, isOllama: isOllama)
+            case .tool:
+                message.toolCallID = isOllama ? nil : try fields.name("tool_call_id")
+                message.name = try fields.text(isOllama ? "tool_name" : "name", bytesMax: 64)
+            case .system, .user: break
+            }
+            messages.append(message)
         }
         return messages
     }
@@ -191,13 +206,9 @@ struct OpenAIRequest {
     }
 
     private static func refuseUnsupported(_ fields: RequestFields) throws(NodeFault) {
-        for key in ["tools", "functions"] {
-            if let value = fields[key], value != .array([]) { throw unsupported(fields, key) }
-        }
-        for key in ["tool_choice", "function_call"] {
-            if let value = fields[key], value != .string("none"), value != .string("auto") {
-                throw unsupported(fields, key)
-            }
+        if let value = fields["functions"], value != .array([]) { throw unsupported(fields, "functions") }
+        if let value = fields["function_call"], value != .string("none"), value != .string("auto") {
+            throw unsupported(fields, "function_call")
         }
         for key in ["audio", "prediction", "web_search_options"] where fields[key] != nil {
             throw unsupported(fields, key)
@@ -255,7 +266,7 @@ extension AnswerFormat {
 }
 
 extension AdapterMerge {
-    fileprivate init?(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) {
+    init?(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) {
         guard let merge = try fields.fields("merged_adapters") else { return nil }
         if fields["adapter_id"] != nil || fields["model"]?.text?.contains(":") == true {
             throw fields.fault("merged_adapters", "and another adapter cannot both be given")

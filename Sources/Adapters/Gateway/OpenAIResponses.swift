@@ -19,7 +19,20 @@ struct AnswerChoice {
     var text = ""
     var tokens: [UInt32] = []
     var logProbabilities: [TokenEvent] = []
+    var toolCalls: [ToolCall] = []
     var finish: FinishReason?
+}
+
+extension AnswerChoice {
+    fileprivate var message: [JSONMember] {
+        let isBare = text.isEmpty && !toolCalls.isEmpty
+        var members = [
+            JSONMember("role", .string("assistant")), JSONMember("content", isBare ? .null : .string(text)),
+            JSONMember("refusal", .null),
+        ]
+        if !toolCalls.isEmpty { members.append(JSONMember("tool_calls", .array(toolCalls.map(\.json)))) }
+        return members
+    }
 }
 
 /// What is gathered of one generation, and how it looks.
@@ -35,7 +48,8 @@ struct Answer {
 
     private(set) var choices: [AnswerChoice]
     private(set) var sources: [AnswerSource] = []
-    private(set) var receipt: ReceiptNote?
+    /// One for each choice that was paid for.
+    private(set) var receipts: [ReceiptNote] = []
     private(set) var promptTokens: Int?
     private(set) var completionTokens = 0
 
@@ -64,16 +78,21 @@ struct Answer {
             choices[token.choice].text += token.text
             choices[token.choice].tokens.append(token.id)
             if request.logProbabilities != nil { choices[token.choice].logProbabilities.append(token) }
+        case .toolCall(let choice, let call):
+            guard choices.indices.contains(choice) else { return }
+            choices[choice].toolCalls.append(call)
         case .finished(let choice, let reason):
             guard choices.indices.contains(choice) else { return }
             choices[choice].finish = reason
         case .sources(let sources): self.sources = sources
-        case .receipt(let receipt): self.receipt = receipt
+        case .receipt(let receipt): receipts.append(receipt)
         case .usage(let promptTokens, let completionTokens):
             self.promptTokens = promptTokens
             self.completionTokens = completionTokens
         }
     }
+
+    var receipt: ReceiptNote? { receipts.last }
 
     // MARK: JSON
 
@@ -84,14 +103,18 @@ struct Answer {
         ])
     }
 
-    /// `served_by`, `sources`, `receipt`.
-    var provenance: [JSONMember] {
-        [
+    /// `served_by`, `sources`, `receipt`; `receipts` where there are several.
+    var provenance: [JSONMember] { provenance(receipts) }
+
+    func provenance(_ receipts: [ReceiptNote]) -> [JSONMember] {
+        var members = [
             JSONMember(
                 "served_by", .object(["peer": .string(generation.servedBy), "local": .bool(generation.isLocal)])),
             JSONMember("sources", .array(sources.map(\.json))),
-            JSONMember("receipt", receipt?.json ?? .null),
+            JSONMember("receipt", receipts.last?.json ?? .null),
         ]
+        if receipts.count > 1 { members.append(JSONMember("receipts", .array(receipts.map(\.json)))) }
+        return members
     }
 
     func head(object: String) -> [JSONMember] {
@@ -108,10 +131,7 @@ struct Answer {
                 choice.logProbabilities.isEmpty ? JSONValue.null : json(choice.logProbabilities, textOffset: 0)
             let body: JSONMember =
                 switch shape {
-                case .chat:
-                    JSONMember(
-                        "message",
-                        .object(["role": .string("assistant"), "content": .string(choice.text), "refusal": .null]))
+                case .chat: JSONMember("message", .members(choice.message))
                 case .completion: JSONMember("text", .string(choice.text))
                 }
             return .members([
@@ -150,6 +170,13 @@ struct Answer {
         case .completion:
             return choice(token.choice, text: token.text, logProbabilities: logProbabilities, tail: ids)
         }
+    }
+
+    /// A call as one delta: it was told when it was whole.
+    func choice(_ index: Int, _ call: ToolCall) -> JSONValue {
+        let place = choices.indices.contains(index) ? choices[index].toolCalls.count - 1 : 0
+        let members = [JSONMember("index", .integer(place))] + (call.json.memberList ?? [])
+        return choice(index, delta: .object(["tool_calls": .array([.members(members)])]))
     }
 
     func closingChoice(_ index: Int) -> JSONValue {

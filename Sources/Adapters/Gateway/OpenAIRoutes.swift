@@ -137,7 +137,7 @@ struct OpenAIRoutes: Sendable {
             + [
                 JSONMember("choices", .array(answers.flatMap { $0.wholeChoices() })),
                 JSONMember("usage", Self.usage(of: answers)),
-            ] + last.provenance
+            ] + last.provenance(answers.flatMap(\.receipts))
         let bytes = JSONValue.members(body).serialized()
         batch.recorder?.add(bytes)
         batch.recorder?.keep(type: "application/json", receiptID: last.receipt?.id)
@@ -205,6 +205,9 @@ struct OpenAIRoutes: Sendable {
                 batch.charge.take(event)
                 meter.take(event)
                 answer.take(event, keepsText: false)
+                if case .toolCall(let choice, let call) = event {
+                    try await pieces.data(answer.chunk(choices: [answer.choice(choice, call)], usage: noUsage))
+                }
                 guard case .token(let token) = event, textOffsets.indices.contains(token.choice) else { continue }
                 let choice = answer.choice(token, textOffset: textOffsets[token.choice])
                 textOffsets[token.choice] += token.text.unicodeScalars.count
@@ -233,10 +236,7 @@ struct OpenAIRoutes: Sendable {
     /// The command's and the page's question: JSON lines.
     func ask(_ request: Request, _ context: GatewayContext) async throws -> Response {
         var request = request
-        var asked = try await Self.question(request.json(limits), limits: limits)
-        asked.maySpend = context.authority.isOwner
-        asked.isPaid = true
-        let question = asked
+        let question = try await Self.question(request.json(limits), context, limits: limits)
         let generation = try await service.generate(question)
         return .lines(request: request) { pieces in
             let servedBy: [JSONMember] = [
@@ -269,8 +269,16 @@ struct OpenAIRoutes: Sendable {
         }
     }
 
-    private static func question(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> GenerationRequest
-    {
+    /// What it would cost: NodeCall.quote.
+    func quote(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        var request = request
+        let question = try await Self.question(request.json(limits), context, limits: limits)
+        return Response.json(try await service.perform(.quote(question)))
+    }
+
+    private static func question(
+        _ fields: RequestFields, _ context: GatewayContext, limits: GatewayLimits
+    ) throws(NodeFault) -> GenerationRequest {
         let messages: [ChatMessage]
         if let items = try fields.list("messages", countMax: limits.messagesMax) {
             guard fields["prompt"] == nil else { throw fields.fault("prompt", "and messages cannot both be given") }
@@ -280,13 +288,12 @@ struct OpenAIRoutes: Sendable {
         }
         var request = GenerationRequest(
             model: try fields.text("model", bytesMax: 256) ?? "", prompt: .messages(messages))
-        request.datanet = try fields.text("datanet", bytesMax: 256)
-        request.peer = try fields.text("peer", bytesMax: 128)
+        try OpenAIRequest.readShared(fields, into: &request, limits: limits)
+        guard request.choices == 1 else { throw fields.fault("n", "must be 1: a question has one answer") }
+        if fields["temperature"] == nil { request.sampling.temperature = 0 }
         request.tokensMax = try fields.integer("max_tokens", in: 1...limits.promptTokensMax)
-        request.sampling.temperature = try fields.number("temperature", in: 0...2) ?? 0
-        request.sampling.topP = try fields.number("top_p", in: 0...1) ?? 1
-        request.sampling.seed = try fields.integer("seed", in: .min ... .max).map { UInt64(bitPattern: Int64($0)) }
-        request.priceMax = try fields.amount("max_price")
+        request.maySpend = context.authority.isOwner
+        request.isPaid = true
         return request
     }
 }

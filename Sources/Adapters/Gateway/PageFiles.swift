@@ -38,6 +38,7 @@ enum PageFiles {
         PageFile(name: "dom.js", type: script, bytes: PackageResources.dom_js),
         PageFile(name: "home.js", type: script, bytes: PackageResources.home_js),
         PageFile(name: "chat.js", type: script, bytes: PackageResources.chat_js),
+        PageFile(name: "adapters.js", type: script, bytes: PackageResources.adapters_js),
         PageFile(name: "receipts.js", type: script, bytes: PackageResources.receipts_js),
         PageFile(name: "network.js", type: script, bytes: PackageResources.network_js),
         PageFile(name: "datanets.js", type: script, bytes: PackageResources.datanets_js),

@@ -4,7 +4,7 @@ import Primitives
 struct ModelCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "model", abstract: "Import, list, pull and remove models.",
-        subcommands: [Import.self, List.self, Show.self, Pull.self, SetPrecision.self, Remove.self])
+        subcommands: [Import.self, List.self, Show.self, Pull.self, SetPrecision.self, Merge.self, Remove.self])
 
     static func describe(_ value: JSONValue) -> String {
         """
@@ -113,6 +113,26 @@ struct ModelCommand: AsyncParsableCommand {
         }
     }
 
+    struct Merge: NodeCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Merge adapters into a model: the result is a model of its own, with its own id.",
+            discussion: "EXAMPLE\n  openledger model merge starter food anatomy --weights 0.7,0.3 --name kitchen")
+        @OptionGroup var global: GlobalOptions
+        @Argument(help: "The model that they adapt.") var model: String
+        @OptionGroup var parts: FusedParts
+        @Option(help: "What to call the new model.") var name: String
+
+        func perform(_ node: APIClient, _ output: Output) async throws {
+            let body = JSONValue.object(["name": .string(name), "merged_adapters": .members(try parts.members())])
+            try await node.stream(APIClient.path("models", model, "merge"), body) { event in
+                output.event(event) {
+                    event["event"]?.text == "done"
+                        ? ModelCommand.describe(event["model"] ?? .null) : PullSource.progress(event, what: name)
+                }
+            }
+        }
+    }
+
     struct Remove: NodeCommand {
         static let configuration = CommandConfiguration(
             commandName: "rm", abstract: "Remove a model from this peer.",
@@ -122,103 +142,6 @@ struct ModelCommand: AsyncParsableCommand {
 
         func perform(_ node: APIClient, _ output: Output) async throws {
             let value = try await node.delete(APIClient.path("models", name))
-            output.result(value) { "\(name) is removed from this peer" }
-        }
-    }
-}
-
-struct AdapterCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "adapter", abstract: "Import, list and pull LoRA adapters.",
-        subcommands: [List.self, Show.self, Import.self, Pull.self, Remove.self])
-
-    static func describe(_ value: JSONValue) -> String {
-        """
-        \(value.shown("name"))  for \(value.shown("model")), rank \(value.shown("rank")), alpha \(value.shown("alpha"))
-        Id      \(value.shown("id"))
-        Owner   \(value.shown("owner"))
-        Datanet \(value.shown("datanet"))
-        Size    \(byteCount(value["bytes"])), held here: \(value.shown("held"))
-        """
-    }
-
-    struct List: NodeCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "List the adapters that this peer knows.", discussion: "EXAMPLE\n  openledger adapter list")
-        @OptionGroup var global: GlobalOptions
-
-        func perform(_ node: APIClient, _ output: Output) async throws {
-            let value = try await node.get("adapters")
-            output.result(value) {
-                var table = Table("NAME", "MODEL", "RANK", "SIZE", "HELD", "OWNER")
-                for one in value.list("adapters") {
-                    table.add(
-                        one.shown("name"), one.shown("model"), one.shown("rank"), byteCount(one["bytes"]),
-                        one.shown("held"),
-                        short(one.shown("owner")))
-                }
-                return table.text
-            }
-        }
-    }
-
-    struct Show: NodeCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Show one adapter.", discussion: "EXAMPLE\n  openledger adapter show food")
-        @OptionGroup var global: GlobalOptions
-        @Argument(help: "Name or id.") var name: String
-
-        func perform(_ node: APIClient, _ output: Output) async throws {
-            let value = try await node.get(APIClient.path("adapters", name))
-            output.result(value) { AdapterCommand.describe(value) }
-        }
-    }
-
-    struct Import: NodeCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Import a PEFT folder.",
-            discussion: "EXAMPLE\n  openledger adapter import ./food-lora --name food --model starter")
-        @OptionGroup var global: GlobalOptions
-        @Argument(help: "A PEFT folder.") var path: String
-        @Option var name: String
-        @Option(help: "The model that it adapts.") var model: String
-
-        func perform(_ node: APIClient, _ output: Output) async throws {
-            let body = JSONValue.object([
-                "path": .string(absolutePath(path)), "name": .string(name), "model": .string(model),
-            ])
-            try await node.stream("adapters", body) { event in
-                output.event(event) {
-                    event["event"]?.text == "done"
-                        ? AdapterCommand.describe(event["adapter"] ?? .null) : PullSource.progress(event, what: name)
-                }
-            }
-        }
-    }
-
-    struct Pull: NodeCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Fetch an adapter from other peers, each block verified.",
-            discussion: "EXAMPLE\n  openledger adapter pull food")
-        static let mayOpenHome = false
-        @OptionGroup var global: GlobalOptions
-        @OptionGroup var source: PullSource
-        @Argument(help: "Name or id.") var name: String
-
-        func perform(_ node: APIClient, _ output: Output) async throws {
-            try await source.pull(node, output, APIClient.path("adapters", name), what: name)
-        }
-    }
-
-    struct Remove: NodeCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "rm", abstract: "Remove an adapter from this peer.",
-            discussion: "EXAMPLE\n  openledger adapter rm food")
-        @OptionGroup var global: GlobalOptions
-        @Argument(help: "Name or id.") var name: String
-
-        func perform(_ node: APIClient, _ output: Output) async throws {
-            let value = try await node.delete(APIClient.path("adapters", name))
             output.result(value) { "\(name) is removed from this peer" }
         }
     }

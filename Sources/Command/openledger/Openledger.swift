@@ -64,6 +64,7 @@ struct Root: AsyncParsableCommand {
                 subcommands: [
                     UpCommand.self, DevnetCommand.self, DemoCommand.self, IdCommand.self, StatusCommand.self,
                     PeersCommand.self, OpenCommand.self, DoctorCommand.self, ConfigCommand.self, KeyCommand.self,
+                    APIKeyCommand.self,
                 ]),
             CommandGroup(
                 name: "Data and models",

@@ -6,6 +6,8 @@ package import Primitives
 package struct ChatMessage: Hashable, Sendable {
     package var role: String
     package var content: String
+    /// Further members: tool calls and their like.
+    package var more: [JSONMember] = []
 
     package init(role: String, content: String) {
         self.role = role
@@ -23,6 +25,8 @@ package struct ChatTemplate: Sendable {
     private let body: [Statement]
     /// For conversations with tools, where the model names one ("tool_use").
     private let toolBody: [Statement]?
+    /// How this model calls tools; nil for a template that takes none.
+    package let toolForm: ToolForm?
     /// bos_token and its like, by the names that templates use.
     private let tokens: [String: String]
 
@@ -72,6 +76,7 @@ package struct ChatTemplate: Sendable {
         do {
             body = try TemplateParser.parse(sources.plain)
             toolBody = try sources.tools.map { source throws(TemplateFault) in try TemplateParser.parse(source) }
+            toolForm = try ToolForm(template: sources.tools ?? sources.plain)
         } catch {
             throw .unsupported(file: file, feature: "this template (\(error))")
         }
@@ -81,6 +86,7 @@ package struct ChatTemplate: Sendable {
     package init(source: String, beginText: String? = nil, endText: String? = nil) throws(TemplateFault) {
         body = try TemplateParser.parse(source)
         toolBody = nil
+        toolForm = try ToolForm(template: source)
         var tokens: [String: String] = [:]
         tokens["bos_token"] = beginText
         tokens["eos_token"] = endText
@@ -99,12 +105,18 @@ package struct ChatTemplate: Sendable {
     }
 
     package func render(
-        _ messages: [ChatMessage], addGenerationPrompt: Bool = true, extra: [JSONMember] = []
+        _ messages: [ChatMessage], tools: [JSONValue] = [], addGenerationPrompt: Bool = true, extra: [JSONMember] = []
     ) throws(TemplateFault) -> String {
         try render(
-            messages: messages.map {
-                .members([JSONMember("role", .string($0.role)), JSONMember("content", .string($0.content))])
-            },
+            messages: messages.map { message in
+                // A message that only calls has no content.
+                let isBare = message.content.isEmpty && message.more.contains { $0.key == "tool_calls" }
+                let members = [
+                    JSONMember("role", .string(message.role)),
+                    JSONMember("content", isBare ? .null : .string(message.content)),
+                ]
+                return .members(members + message.more)
+            }, tools: tools.isEmpty ? nil : tools,
             addGenerationPrompt: addGenerationPrompt, extra: extra)
     }
 

@@ -176,7 +176,7 @@ package struct GenerationOrder: Sendable {
 
 package enum GenerationNews: Sendable {
     case started(AnswerStart)
-    case token(id: UInt32, text: String)
+    case token(id: UInt32, text: String, scores: [TokenScore] = [])
     case finished(AnswerEnd)
     case failed(code: String, message: String)
 }
@@ -208,11 +208,18 @@ package struct AskRequest: Hashable, Sendable {
     package var model: CID
     package var precision: String
     package var adapters: [AdapterUse]
+    package var fusion: String?
     package var datanet: Digest?
     package var prompt: AskPrompt
     package var decoding: Decoding
     package var stop: [String]
     package var ignoreEndOfSequence: Bool
+    /// Ascending by token.
+    package var bias: [AskBias] = []
+    package var form: AskForm?
+    /// Which of several answers to one request.
+    package var choice: UInt32 = 0
+    package var logProbabilities: Int?
     /// Three times 32 random bytes: request id, prompt salt, answer salt.
     package var randomness: [UInt8]
 
@@ -239,7 +246,7 @@ package struct AskRequest: Hashable, Sendable {
 package enum NodeAnswer: Sendable {
     case transaction(Digest, state: ItemState)
     case accepted(promptTokens: Int, sources: [SourceNote])
-    case token(id: UInt32, text: String)
+    case token(id: UInt32, text: String, scores: [TokenScore])
     case answered(SignedReceipt, end: AnswerEnd)
     case progress(blocks: Int, bytes: UInt64, bytesKnown: UInt64)
     case pulled(CID, bytes: UInt64, blocks: Int, from: [PeerID])

@@ -63,16 +63,13 @@ extension Node {
         var purse = purse
         purse.sequence += 1
         trade.purses[asking.server] = purse
-        var decoding = request.decoding
-        // What neither side may later say otherwise of, and the receipt does not show.
-        decoding.extra = Commitment.settings(
-            stop: request.stop, ignoreEndOfSequence: request.ignoreEndOfSequence,
-            salt: Array(request.randomness[32..<64]))
         let order = AskOrder(
             request: name, allowance: purse.allowance, sequence: purse.sequence, priorTotal: purse.total,
             price: request.price, priceMax: request.priceMax, payer: account, model: request.model,
-            precision: request.precision, adapters: request.adapters, datanet: request.datanet, prompt: request.prompt,
-            decoding: decoding, stop: request.stop, ignoreEndOfSequence: request.ignoreEndOfSequence,
+            precision: request.precision, adapters: request.adapters, fusion: request.fusion, datanet: request.datanet,
+            prompt: request.prompt, decoding: request.decoding, stop: request.stop,
+            ignoreEndOfSequence: request.ignoreEndOfSequence, bias: request.bias, form: request.form,
+            choice: request.choice, logProbabilities: request.logProbabilities,
             promptSalt: Array(request.randomness[32..<64]), answerSalt: Array(request.randomness[64..<96]))
         var exchange = PayerExchange(order: order, server: asking.server, key: configuration.key, network: network)
         let actions = exchange.begin()
@@ -138,9 +135,9 @@ extension Node {
                 trade.asks[id]?.promptTokens = tokens
                 trade.asks[id]?.sources = sources
                 effects.append(.answer(id, .accepted(promptTokens: tokens.count, sources: sources)))
-            case .deliver(let token, let text):
+            case .deliver(let token, let text, let scores):
                 trade.asks[id]?.answerTokens.append(token)
-                effects.append(.answer(id, .token(id: token, text: text)))
+                effects.append(.answer(id, .token(id: token, text: text, scores: scores)))
             case .settled(let signed, let end): payerSettled(signed, end, id, &durable, &answers)
             case .failed(let fault):
                 effects.append(.answer(id, .failed(.exchange(fault))))

@@ -44,11 +44,6 @@ extension Node {
         guard envelope.isValid(.request, network: network), let order = try? AskOrder(decoding: envelope.payload) else {
             return refuse(stream, "order", "the order is malformed or its signature does not hold on this network")
         }
-        guard
-            order.decoding.extra
-                == Commitment.settings(
-                    stop: order.stop, ignoreEndOfSequence: order.ignoreEndOfSequence, salt: order.promptSalt)
-        else { return refuse(stream, "order", "decoding.extra does not commit to the order's stop and ignoreEOS") }
         let waiting = TradeDesk.WaitingOrder(order: order, key: envelope.signer, since: moment.instant)
         if chain.allowance(order.allowance) == nil {
             // The payer may be a batch ahead of us.
@@ -111,7 +106,8 @@ extension Node {
             }
             giving.start = start
             actions = giving.exchange.started(start)
-        case .token(let id, let text): actions = giving.exchange.generated(id: id, text: text)
+        case .token(let id, let text, let scores):
+            actions = giving.exchange.generated(id: id, text: text, scores: scores)
         case .finished(let end): actions = giving.exchange.finished(end)
         case .failed(let code, let message): actions = giving.exchange.failed(code: code, message: message)
         }
@@ -124,7 +120,7 @@ extension Node {
         for action in actions {
             switch action {
             case .send(let message):
-                if case .token(let id, _) = message { trade.giving[stream]?.answerTokens.append(id) }
+                if case .token(let id, _, _) = message { trade.giving[stream]?.answerTokens.append(id) }
                 if let unsynced = trade.giving[stream]?.vouchersUnsynced, unsynced > 0 {
                     trade.giving[stream]?.unsent.append(message)
                 } else {

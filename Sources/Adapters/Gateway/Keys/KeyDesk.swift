@@ -197,7 +197,7 @@ final class AnswerCharge: Sendable {
                 used.isPaid = true
             case .usage(let promptTokens, let completionTokens):
                 used.close(promptTokens: promptTokens, answerTokens: completionTokens, price: price)
-            case .finished, .sources: break
+            case .finished, .sources, .toolCall: break
             }
         }
     }

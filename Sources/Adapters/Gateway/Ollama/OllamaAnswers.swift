@@ -23,6 +23,7 @@ struct OllamaAnswer {
     private var firstToken: ContinuousClock.Instant?
     private var text = ""
     private var logProbabilities: [JSONValue] = []
+    private var toolCalls: [JSONValue] = []
     private var finish = FinishReason.stop
     private var promptTokens = 0
     private var answerTokens = 0
@@ -46,6 +47,9 @@ struct OllamaAnswer {
             if let scored { logProbabilities.append(scored) }
             guard !token.text.isEmpty || scored != nil else { return nil }
             return line(token.text, logProbabilities: scored.map { [$0] } ?? [], isDone: false)
+        case .toolCall(_, let call):
+            toolCalls.append(call.ollama)
+            return line("", logProbabilities: [], toolCalls: [call.ollama], isDone: false)
         case .finished(_, let reason): finish = reason
         case .sources(let sources): self.sources = sources
         case .receipt(let receipt): self.receipt = receipt
@@ -60,7 +64,9 @@ struct OllamaAnswer {
     func last(whole: Bool) -> JSONValue {
         let now = ContinuousClock.now
         let first = firstToken ?? now
-        let body = line(whole ? text : "", logProbabilities: whole ? logProbabilities : [], isDone: true)
+        let body = line(
+            whole ? text : "", logProbabilities: whole ? logProbabilities : [], toolCalls: whole ? toolCalls : [],
+            isDone: true)
         var members = body.memberList ?? []
         members += [
             JSONMember("done_reason", .string(finish == .length ? "length" : "stop")),
@@ -83,12 +89,15 @@ struct OllamaAnswer {
                 + [JSONMember("done_reason", .string(reason))])
     }
 
-    private func line(_ text: String, logProbabilities: [JSONValue], isDone: Bool) -> JSONValue {
+    private func line(
+        _ text: String, logProbabilities: [JSONValue], toolCalls: [JSONValue] = [], isDone: Bool
+    ) -> JSONValue {
+        var message = [JSONMember("role", .string("assistant")), JSONMember("content", .string(text))]
+        if !toolCalls.isEmpty { message.append(JSONMember("tool_calls", .array(toolCalls))) }
         var members = [
             JSONMember("model", .string(model)), JSONMember("created_at", .string(Timestamp.now)),
             shape == .chat
-                ? JSONMember("message", .object(["role": .string("assistant"), "content": .string(text)]))
-                : JSONMember("response", .string(text)),
+                ? JSONMember("message", .members(message)) : JSONMember("response", .string(text)),
             JSONMember("done", .bool(isDone)),
         ]
         if !logProbabilities.isEmpty { members.append(JSONMember("logprobs", .array(logProbabilities))) }

@@ -13,15 +13,19 @@ struct OllamaRequest: Sendable {
     var unloads = false
 
     static func chat(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> OllamaRequest {
-        if let tools = fields["tools"], tools != .array([]) { throw OpenAIRequest.unsupported(fields, "tools") }
         let items = try fields.list("messages", countMax: limits.messagesMax) ?? []
         for (index, item) in items.enumerated() {
             if let images = item["images"], images != .array([]), !images.isNull {
                 throw fields.fault("messages[\(index)].images", "are not supported", code: "unsupported_parameter")
             }
         }
-        let messages = items.isEmpty ? [] : try OpenAIRequest.messages(items, limits: limits)
-        return try read(fields, prompt: .messages(messages), isEmpty: messages.isEmpty, limits: limits)
+        let messages = items.isEmpty ? [] : try OpenAIRequest.messages(items, isOllama: true, limits: limits)
+        var request = try read(fields, prompt: .messages(messages), isEmpty: messages.isEmpty, limits: limits)
+        request.generation.tools = try ToolSet(fields, limits: limits)
+        if request.generation.tools != nil, request.generation.format != nil {
+            throw fields.fault("format", "and tools cannot both be given")
+        }
+        return request
     }
 
     static func generate(_ fields: RequestFields, limits: GatewayLimits) throws(NodeFault) -> OllamaRequest {

@@ -4,13 +4,15 @@ import { h, fill, fault, open } from './dom.js';
 import { api, reach, session } from './api.js';
 import { home } from './home.js';
 import { chat } from './chat.js';
+import { adapters } from './adapters.js';
 import { receipts, receipt } from './receipts.js';
 import { network } from './network.js';
 import { datanets, datanet } from './datanets.js';
 import { chain, batch } from './chain.js';
 
 const routes = [
-  [/^\/$/, 'Home', home], [/^\/chat$/, 'Chat', chat], [/^\/receipts$/, 'Receipts', receipts],
+  [/^\/$/, 'Home', home], [/^\/chat$/, 'Chat', chat], [/^\/adapters$/, 'Adapters', adapters],
+  [/^\/receipts$/, 'Receipts', receipts],
   [/^\/receipts\/(.+)$/, 'Receipt', receipt], [/^\/network$/, 'Network', network],
   [/^\/datanets$/, 'Datanets', datanets], [/^\/datanets\/(.+)$/, 'Datanet', datanet],
   [/^\/chain$/, 'Chain', chain], [/^\/chain\/(\d+)$/, 'Batch', batch],

@@ -108,6 +108,19 @@ export function shares(items) {
     item.quote ? h('p', { class: 'quote' }, item.quote) : null)));
 }
 
+/** items: {name, text, share from 0 to 1} */
+export function bars(items) {
+  return h('ul', { class: 'shares' }, items.map((item) => h('li', {},
+    h('div', { class: 'share-line' }, h('span', { class: 'break' }, item.name), h('span', { class: 'number' }, item.text)),
+    h('div', { class: 'track', 'aria-hidden': 'true' }, h('i', { share: `${Math.max(0, Math.min(1, item.share)) * 100}%` })))));
+}
+
+/** A box to tick, its label beside it. */
+export function check(name, label) {
+  const input = h('input', { type: 'checkbox', name });
+  return { input, element: h('label', { class: 'check' }, input, h('span', { class: 'break' }, label)) };
+}
+
 export function checks(list) {
   const kinds = { pass: 'good', ok: 'good', fail: 'bad', fault: 'bad', warning: 'warn' };
   return h('ul', { class: 'checks' }, list.map((check) => h('li', {},

@@ -95,9 +95,9 @@ package struct AuditLimits: Hashable, Sendable {
 }
 
 extension OwnReceipt {
-    /// What opens the receipt; nil where the order does not read.
+    /// What opens the receipt; nil where the order does not read, or has settings that an opening does not hold.
     package var opening: AuditOpening? {
-        guard let order = try? AskOrder(decoding: order) else { return nil }
+        guard let order = try? AskOrder(decoding: order), order.canBeAudited else { return nil }
         return AuditOpening(
             promptTokens: promptTokens, answerTokens: answerTokens, promptSalt: order.promptSalt,
             answerSalt: order.answerSalt, stop: order.stop, ignoreEndOfSequence: order.ignoreEndOfSequence)

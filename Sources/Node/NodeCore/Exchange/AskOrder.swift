@@ -25,7 +25,7 @@ package enum AskPrompt: Hashable, Sendable {
 
 package struct AskOrder: Hashable, Sendable {
     package static let bytesMax = 512 << 10
-    package static let version: UInt64 = 1
+    package static let version: UInt64 = 2
     package static let messagesMax = 256
     package static let stopMax = 16
 
@@ -42,13 +42,22 @@ package struct AskOrder: Hashable, Sendable {
     package var model: CID
     package var precision: String
     package var adapters: [AdapterUse]
+    /// How several adapters are one (Protocol/fusion.md); nil for none, or one at its whole weight.
     package var fusion: String?
     /// Datanet to retrieve from, by id.
     package var datanet: Digest?
     package var prompt: AskPrompt
+    /// `extra` commits to the settings that follow.
     package var decoding: Decoding
     package var stop: [String]
     package var ignoreEndOfSequence: Bool
+    /// Ascending by token.
+    package var bias: [AskBias]
+    package var form: AskForm?
+    /// Which of several answers to one request: the sampler's stream of chance.
+    package var choice: UInt32
+    /// Whether tokens come with log-probabilities, and with those of how many others.
+    package var logProbabilities: Int?
     package var promptSalt: [UInt8]
     package var answerSalt: [UInt8]
 
@@ -57,6 +66,7 @@ package struct AskOrder: Hashable, Sendable {
         priceMax: Amount, payer: AccountID, model: CID, precision: String, adapters: [AdapterUse],
         fusion: String? = nil,
         datanet: Digest?, prompt: AskPrompt, decoding: Decoding, stop: [String] = [], ignoreEndOfSequence: Bool = false,
+        bias: [AskBias] = [], form: AskForm? = nil, choice: UInt32 = 0, logProbabilities: Int? = nil,
         promptSalt: [UInt8], answerSalt: [UInt8]
     ) {
         self.request = request
@@ -75,8 +85,13 @@ package struct AskOrder: Hashable, Sendable {
         self.decoding = decoding
         self.stop = stop
         self.ignoreEndOfSequence = ignoreEndOfSequence
+        self.bias = bias
+        self.form = form
+        self.choice = choice
+        self.logProbabilities = logProbabilities
         self.promptSalt = promptSalt
         self.answerSalt = answerSalt
+        self.decoding.extra = settingsCommitment
     }
 
     package func encoded() -> [UInt8] {
@@ -85,10 +100,10 @@ package struct AskOrder: Hashable, Sendable {
             ("sequence", .unsigned(sequence)), ("priorTotal", .amount(priorTotal)), ("price", price.cbor),
             ("priceMax", .amount(priceMax)), ("payer", .account(payer)), ("model", .link(model)),
             ("precision", .text(precision)), ("adapters", .array(adapters.map(\.cbor))),
-            ("decoding", decoding.cbor), ("stop", .array(stop.map(CBOR.text))),
-            ("ignoreEOS", .bool(ignoreEndOfSequence)), ("promptSalt", .bytes(promptSalt)),
-            ("answerSalt", .bytes(answerSalt)),
+            ("decoding", decoding.cbor), ("promptSalt", .bytes(promptSalt)), ("answerSalt", .bytes(answerSalt)),
         ]
+        pairs += settingPairs
+        if let logProbabilities { pairs.append(("scores", .unsigned(UInt64(max(0, logProbabilities))))) }
         if let fusion { pairs.append(("fusion", .text(fusion))) }
         if let datanet { pairs.append(("datanet", .digest(datanet))) }
         switch prompt {
@@ -136,17 +151,33 @@ package struct AskOrder: Hashable, Sendable {
         }
         decoding = try Decoding(cbor: try fields.value("decoding"))
         var stop: [String] = []
-        for item in try fields.array("stop", max: Self.stopMax) {
-            guard case .text(let text) = item, text.utf8.count <= 1024 else {
-                throw fields.fault("stop", "holds something that is not a short text")
+        if let value = fields.optionalValue("stop") {
+            guard case .array(let items) = value, (1...Self.stopMax).contains(items.count) else {
+                throw fields.fault("stop", "is not an array of 1 to \(Self.stopMax)")
             }
-            stop.append(text)
+            for item in items {
+                guard case .text(let text) = item, text.utf8.count <= 1024 else {
+                    throw fields.fault("stop", "holds something that is not a short text")
+                }
+                stop.append(text)
+            }
         }
         self.stop = stop
-        ignoreEndOfSequence = try fields.bool("ignoreEOS")
+        ignoreEndOfSequence = false
+        if let value = fields.optionalValue("ignoreEOS") {
+            guard case .bool(true) = value else { throw fields.fault("ignoreEOS", "is there and not true") }
+            ignoreEndOfSequence = true
+        }
+        bias = try Self.biases(&fields)
+        form = try fields.optionalValue("form").map { value throws(CBORFault) in try AskForm(cbor: value) }
+        choice = UInt32(try Self.optional("choice", 1...Self.choiceMax, &fields) ?? 0)
+        logProbabilities = try Self.optional("scores", 0...UInt64(Self.scoresMax), &fields).map { Int($0) }
         promptSalt = try fields.bytes("promptSalt", count: Commitment.saltBytes)
         answerSalt = try fields.bytes("answerSalt", count: Commitment.saltBytes)
         prompt = try Self.prompt(from: &fields)
+        guard decoding.extra == settingsCommitment else {
+            throw fields.fault("decoding", "has an extra that does not commit to the settings")
+        }
         try fields.finish()
     }
 

@@ -84,7 +84,8 @@ package enum InferMessage: Hashable, Sendable {
     case countersign(Signature)
     case cancel
     case accepted(promptTokens: [UInt32], sources: [SourceNote])
-    case token(id: UInt32, text: String)
+    /// Scores where the order asks for them: its own, then the likeliest tokens'.
+    case token(id: UInt32, text: String, scores: [TokenScore] = [])
     /// Delivery waits for a voucher of at least this total.
     case due(Amount)
     case receipt(Receipt, server: Signature, end: AnswerEnd)
@@ -102,8 +103,11 @@ package enum InferMessage: Hashable, Sendable {
                 "type": .text("accepted"), "tokens": .bytes(Commitment.content(tokens: tokens)),
                 "sources": .array(sources.map(\.cbor)),
             ]).encoded()
-        case .token(let id, let text):
-            CBOR.map(["type": .text("token"), "id": .unsigned(UInt64(id)), "text": .text(text)]).encoded()
+        case .token(let id, let text, let scores):
+            CBOR.map(
+                [("type", CBOR.text("token")), ("id", .unsigned(UInt64(id))), ("text", .text(text))]
+                    + (scores.isEmpty ? [] : [("scores", .array(scores.map(\.cbor)))])
+            ).encoded()
         case .due(let total): CBOR.map(["type": .text("due"), "total": .amount(total)]).encoded()
         case .receipt(let receipt, let signature, let end):
             CBOR.map([
@@ -131,7 +135,7 @@ package enum InferMessage: Hashable, Sendable {
         case "token":
             self = .token(
                 id: UInt32(truncatingIfNeeded: try fields.unsigned("id", max: UInt64(UInt32.max))),
-                text: try fields.text("text", max: 16_384))
+                text: try fields.text("text", max: 16_384), scores: try Self.scores(&fields))
         case "due": self = .due(try fields.amount("total"))
         case "receipt":
             guard let end = AnswerEnd(rawValue: try fields.text("end", max: 16)) else {
@@ -144,5 +148,17 @@ package enum InferMessage: Hashable, Sendable {
         default: throw fields.fault("type", "is not a known message")
         }
         try fields.finish()
+    }
+
+    private static func scores(_ fields: inout CBORFields) throws(CBORFault) -> [TokenScore] {
+        guard let value = fields.optionalValue("scores") else { return [] }
+        guard case .array(let items) = value, (1...AskOrder.scoresMax + 1).contains(items.count) else {
+            throw fields.fault("scores", "is not an array of 1 to \(AskOrder.scoresMax + 1)")
+        }
+        let scores = items.compactMap { TokenScore(cbor: $0) }
+        guard scores.count == items.count else {
+            throw fields.fault("scores", "holds something that is not [token, bits of a finite number, text]")
+        }
+        return scores
     }
 }

@@ -29,7 +29,7 @@ package enum PayerAction: Hashable, Sendable {
     /// Must be on disk before the messages that follow it are sent.
     case recordVoucher(SignedVoucher)
     case accepted(promptTokens: [UInt32], sources: [SourceNote])
-    case deliver(id: UInt32, text: String)
+    case deliver(id: UInt32, text: String, scores: [TokenScore])
     case settled(SignedReceipt, end: AnswerEnd)
     case failed(ExchangeFault)
 }
@@ -96,13 +96,14 @@ package struct PayerExchange: Sendable {
             try checkPrice(try cost())
             state = .receiving
             return [.accepted(promptTokens: tokens, sources: sources)]
-        case (.receiving, .token(let id, let text)):
+        case (.receiving, .token(let id, let text, let scores)):
             guard UInt64(answerTokens.count) < order.decoding.maxTokens else {
                 throw .unexpected("more tokens than were asked for")
             }
+            try checkScores(scores, of: id)
             answerTokens.append(id)
             try checkPrice(try cost())
-            var actions: [PayerAction] = [.deliver(id: id, text: text)]
+            var actions: [PayerAction] = [.deliver(id: id, text: text, scores: scores)]
             if answerTokens.count - signedTokens >= Int(LedgerLimits.voucherIntervalTokens) { actions += try voucher() }
             return actions
         case (.receiving, .due(let total)):
@@ -112,6 +113,16 @@ package struct PayerExchange: Sendable {
             return try settle(receipt, signature, end)
         default:
             throw .unexpected("a message out of turn")
+        }
+    }
+
+    private func checkScores(_ scores: [TokenScore], of id: UInt32) throws(ExchangeFault) {
+        guard let others = order.logProbabilities else {
+            guard scores.isEmpty else { throw .unexpected("log-probabilities that nobody asked for") }
+            return
+        }
+        guard let own = scores.first, own.id == id, scores.count <= others + 1 else {
+            throw .unexpected("a token without the log-probabilities that were asked for")
         }
     }
 
@@ -174,6 +185,7 @@ package struct PayerExchange: Sendable {
         try require(
             receipt.model.adapters.map(\.adapter) == order.adapters.map(\.adapter)
                 && receipt.model.adapters.map(\.weight) == order.adapters.map(\.weight), "adapters")
+        try require(receipt.model.fusion == order.fusion, "fusion")
         try require(receipt.decoding == order.decoding, "decoding")
         try require(receipt.promptTokens == UInt64(promptTokens.count), "promptTokens")
         try require(receipt.answerTokens == UInt64(answerTokens.count), "answerTokens")

@@ -54,7 +54,7 @@ package struct ServerExchange: Sendable {
     private let expiry: UInt64
     private var state = State.checked
     private var delivered: [UInt32] = []
-    private var held: [(id: UInt32, text: String)] = []
+    private var held: [(id: UInt32, text: String, scores: [TokenScore])] = []
     private var end: AnswerEnd?
     private var dueSent = false
     package private(set) var lastVoucher: SignedVoucher?
@@ -92,10 +92,10 @@ package struct ServerExchange: Sendable {
         return [.send(.accepted(promptTokens: start.promptTokens, sources: start.sources))]
     }
 
-    package mutating func generated(id: UInt32, text: String) -> [ServerAction] {
+    package mutating func generated(id: UInt32, text: String, scores: [TokenScore] = []) -> [ServerAction] {
         guard case .delivering = state, end == nil else { return [] }
         guard held.count < Self.heldTokensMax else { return abandon(.voucher("no voucher in time")) }
-        held.append((id, text))
+        held.append((id, text, scores))
         return deliver()
     }
 
@@ -195,7 +195,7 @@ package struct ServerExchange: Sendable {
             }
             held.removeFirst()
             delivered.append(next.id)
-            actions.append(.send(.token(id: next.id, text: next.text)))
+            actions.append(.send(.token(id: next.id, text: next.text, scores: next.scores)))
         }
         if let end { actions += bill(start, end) }
         return actions

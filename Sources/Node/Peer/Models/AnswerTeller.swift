@@ -17,9 +17,11 @@ final class AnswerTeller {
     private var echoed: Set<Int> = []
     private var open: Int
     private var answerTokens = 0
+    /// Of each choice, where tools are offered.
+    private var tools: [ToolTelling]
 
     init(
-        _ request: AnswerRequest, prompt: [Int32], tokenizer: Tokenizer?,
+        _ request: AnswerRequest, prompt: [Int32], tokenizer: Tokenizer?, toolForm: ToolForm?,
         _ events: AsyncThrowingStream<AnswerEvent, any Error>.Continuation
     ) {
         self.request = request
@@ -27,6 +29,11 @@ final class AnswerTeller {
         self.tokenizer = tokenizer
         self.events = events
         open = request.choices
+        if let offered = request.tools, let toolForm {
+            tools = (0..<request.choices).map { _ in ToolTelling(offered, form: toolForm) }
+        } else {
+            tools = []
+        }
     }
 
     func tell(_ event: JobEvent) {
@@ -41,18 +48,35 @@ final class AnswerTeller {
         if request.echo, echoed.insert(choice).inserted { echo(choice, output.prompt) }
         if let token = output.token {
             answerTokens += 1
+            let (text, calls) = shown(output, token, choice)
             events.yield(
                 .token(
                     TokenEvent(
-                        choice: choice, id: UInt32(bitPattern: token.id), text: output.text, chosen: chosen(token),
+                        choice: choice, id: UInt32(bitPattern: token.id), text: text, chosen: chosen(token),
                         alternatives: alternatives(token))))
+            for call in calls { events.yield(.toolCall(choice: choice, call)) }
         }
         guard let finish = output.finish else { return }
-        events.yield(.finished(choice: choice, finish == .length ? .length : .stop))
+        let hasCalled = tools.indices.contains(choice) && tools[choice].calls > 0
+        events.yield(.finished(choice: choice, finish == .length ? .length : hasCalled ? .toolCalls : .stop))
         open -= 1
         guard open == 0 else { return }
         events.yield(.usage(promptTokens: prompt.count, completionTokens: answerTokens))
         events.finish()
+    }
+
+    /// The text without what is a call; with the last token comes all that was held.
+    private func shown(
+        _ output: SequenceOutput, _ token: GeneratedToken, _ choice: Int
+    ) -> (text: String, calls: [AnswerCall]) {
+        guard tools.indices.contains(choice) else { return (output.text, []) }
+        var shown = tools[choice].add(output.text, token.id, tokenizer)
+        if output.finish != nil {
+            let rest = tools[choice].finish()
+            shown.text += rest.text
+            shown.calls += rest.calls
+        }
+        return shown
     }
 
     private func echo(_ choice: Int, _ scored: [GeneratedToken]) {

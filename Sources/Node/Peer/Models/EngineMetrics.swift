@@ -32,6 +32,13 @@ struct EngineMetrics {
         (Counter(label: "openledger_engine_adapter_evictions"), \.adapterEvictions, 0),
     ]
 
+    /// An adapter was read and packed, on a queue beside the engine's thread.
+    static func adapterLoaded(in time: Duration) {
+        let (seconds, attoseconds) = time.components
+        Timer(label: "openledger_engine_adapter_load_seconds")
+            .recordNanoseconds(seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
+    }
+
     /// After each step.
     mutating func tell(_ statistics: EngineStatistics) {
         if statistics.batchSequences > 0 {

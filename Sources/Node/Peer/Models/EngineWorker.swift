@@ -40,6 +40,8 @@ struct EngineLoad: Sendable {
 final class EngineWorker: @unchecked Sendable {
     private struct Mailbox {
         var jobs: [EngineJob] = []
+        /// What people want of adapters.
+        var orders: [AdapterOrder] = []
         /// Adapters that were read, or could not be.
         var loads: [(load: AdapterLoad, result: Result<LoadedAdapter, LoadFault>)] = []
         /// Handed in and not ended.
@@ -54,6 +56,7 @@ final class EngineWorker: @unchecked Sendable {
     private let means: EngineMeans
     /// With peers that compute layers.
     private let sessions = SessionList()
+    private let book: AdapterBook
     private let condition = NSCondition()
     private var mailbox = Mailbox()
 
@@ -67,9 +70,10 @@ final class EngineWorker: @unchecked Sendable {
         let reason: String
     }
 
-    init(_ key: EngineKey, shelf: ModelShelf, limits: EngineLimits, means: EngineMeans) {
+    init(_ key: EngineKey, shelf: ModelShelf, book: AdapterBook, limits: EngineLimits, means: EngineMeans) {
         self.key = key
         self.shelf = shelf
+        self.book = book
         self.limits = limits
         self.means = means
     }
@@ -105,6 +109,17 @@ final class EngineWorker: @unchecked Sendable {
         }
     }
 
+    private static let ordersMax = 256
+
+    func post(_ order: AdapterOrder) -> Bool {
+        condition.withLock {
+            guard !mailbox.isClosed, mailbox.orders.count < Self.ordersMax else { return false }
+            mailbox.orders.append(order)
+            condition.signal()
+            return true
+        }
+    }
+
     /// Ends the thread after the step that it is in; jobs that run are failed.
     func close() {
         condition.withLock {
@@ -130,6 +145,8 @@ final class EngineWorker: @unchecked Sendable {
         var lastJob: UInt64 = 0
         /// Those that the engine knows.
         var adapters: Set<CID> = []
+        /// Those that are read and then left to the others' need for room.
+        var passing: Set<CID> = []
         var metrics = EngineMetrics()
     }
 
@@ -142,9 +159,11 @@ final class EngineWorker: @unchecked Sendable {
         }
         defer { withExtendedLifetime(loaded) {} }
         var desk = Desk(engine: loaded.engine)
+        keepPinned(&desk)
         var pace = Pace.asleep
         while let work = take(pace) {
-            for (load, result) in work.loads { settle(load, result, desk) }
+            for (load, result) in work.loads { settle(load, result, &desk) }
+            for order in work.orders { perform(order, &desk) }
             for job in work.jobs { begin(job, &desk) }
             cancelAbandoned(&desk)
             let outputs = desk.engine.step(now: now)
@@ -182,6 +201,7 @@ final class EngineWorker: @unchecked Sendable {
 
     private struct Work {
         var jobs: [EngineJob]
+        var orders: [AdapterOrder]
         var loads: [(load: AdapterLoad, result: Result<LoadedAdapter, LoadFault>)]
     }
 
@@ -189,7 +209,8 @@ final class EngineWorker: @unchecked Sendable {
     private func take(_ pace: Pace) -> Work? {
         condition.withLock {
             let naps = pace == .napping ? Date(timeIntervalSinceNow: Self.napSeconds) : nil
-            while !mailbox.isClosed, mailbox.jobs.isEmpty, mailbox.loads.isEmpty, pace != .working {
+            while !mailbox.isClosed, mailbox.jobs.isEmpty, mailbox.loads.isEmpty, mailbox.orders.isEmpty, pace != .working
+            {
                 guard let naps else {
                     condition.wait()
                     continue
@@ -199,9 +220,10 @@ final class EngineWorker: @unchecked Sendable {
             guard !mailbox.isClosed else { return nil }
             defer {
                 mailbox.jobs.removeAll()
+                mailbox.orders.removeAll()
                 mailbox.loads.removeAll()
             }
-            return Work(jobs: mailbox.jobs, loads: mailbox.loads)
+            return Work(jobs: mailbox.jobs, orders: mailbox.orders, loads: mailbox.loads)
         }
     }
 
@@ -210,11 +232,13 @@ final class EngineWorker: @unchecked Sendable {
     private func read(_ load: AdapterLoad, config: ModelConfig) {
         reading.async { [weak self, shelf, precision = key.precision] in
             let result: Result<LoadedAdapter, LoadFault>
+            let start = ContinuousClock.now
             do {
                 result = .success(try Self.adapter(load, shelf: shelf, config: config, precision: precision))
             } catch {
                 result = .failure(LoadFault(reason: "\(error)"))
             }
+            EngineMetrics.adapterLoaded(in: ContinuousClock.now - start)
             guard let self else { return }
             condition.withLock {
                 mailbox.loads.append((load, result))
@@ -234,7 +258,15 @@ final class EngineWorker: @unchecked Sendable {
         }
     }
 
-    private func settle(_ load: AdapterLoad, _ result: Result<LoadedAdapter, LoadFault>, _ desk: Desk) {
+    private func settle(_ load: AdapterLoad, _ result: Result<LoadedAdapter, LoadFault>, _ desk: inout Desk) {
+        defer {
+            if case .read(let name, let cid?) = load.work {
+                var fault: String?
+                if case .failure(let reason) = result { fault = reason.reason }
+                book.loaded(cid, fault: fault)
+                if desk.passing.remove(cid) != nil { desk.engine.unpin(adapter: name) }
+            }
+        }
         switch result {
         case .success(let adapter): desk.engine.loaded(load, adapter)
         case .failure(let fault): desk.engine.failed(load, reason: fault.reason)
@@ -261,17 +293,62 @@ final class EngineWorker: @unchecked Sendable {
         }
     }
 
+    /// Pins outlive the engine that they were made in.
+    private func keepPinned(_ desk: inout Desk) {
+        for cid in book.pins where shelf.entry(cid)?.folder.base == key.model {
+            guard (try? declare(cid, &desk)) != nil else { continue }
+            try? desk.engine.pin(adapter: cid.text)
+        }
+    }
+
+    private func perform(_ order: AdapterOrder, _ desk: inout Desk) {
+        var asked: [CID] = []
+        do throws(JobFault) {
+            switch order.action {
+            case .look(let cids): asked = cids
+            case .load(let cid), .pin(let cid):
+                asked = [cid]
+                try declare(cid, &desk)
+                let wasPinned = desk.engine.isPinned(adapter: cid.text)
+                do throws(EngineFault) { try desk.engine.pin(adapter: cid.text) } catch { throw JobFault(error) }
+                if case .pin = order.action {
+                    desk.passing.remove(cid)
+                } else if !wasPinned {
+                    if desk.engine.isResident(adapter: cid.text) {
+                        desk.engine.unpin(adapter: cid.text)
+                    } else {
+                        desk.passing.insert(cid)
+                    }
+                }
+            case .unpin(let cid):
+                asked = [cid]
+                desk.engine.unpin(adapter: cid.text)
+            case .unload(let cid):
+                asked = [cid]
+                desk.passing.remove(cid)
+                if desk.adapters.remove(cid) != nil { desk.engine.unregister(cid.text) }
+            }
+        } catch {
+            return order.reply(.failure(error))
+        }
+        var reports: [CID: AdapterReport] = [:]
+        for cid in asked { reports[cid] = desk.engine.report(adapter: cid.text) }
+        order.reply(.success(reports))
+    }
+
     /// Refuses what is in the mailbox and lets nothing more in.
     private func end(with fault: JobFault) {
-        let left = condition.withLock {
+        let (left, orders) = condition.withLock {
             mailbox.isClosed = true
             defer {
                 mailbox.jobs.removeAll()
+                mailbox.orders.removeAll()
                 mailbox.load.running = 0
                 mailbox.load.queued = 0
             }
-            return mailbox.jobs
+            return (mailbox.jobs, mailbox.orders)
         }
+        for order in orders { order.reply(.failure(fault)) }
         for job in left {
             job.fail(fault)
             condition.withLock { mailbox.outstanding -= 1 }
@@ -289,7 +366,11 @@ final class EngineWorker: @unchecked Sendable {
     private func begin(_ job: EngineJob, _ desk: inout Desk) {
         var sequences: [SequenceID] = []
         do throws(JobFault) {
-            for adapter in job.adapters { try declare(adapter, &desk) }
+            for adapter in job.adapters {
+                try declare(adapter, &desk)
+                let isHit = desk.engine.isResident(adapter: adapter.text)
+                book.asked(adapter, isHit: isHit, at: NodeDriver.wallTime())
+            }
             let started = try job.begin(desk.engine.model)
             for request in started.requests {
                 do throws(EngineFault) {

@@ -20,18 +20,14 @@ extension PeerService {
         }
     }
 
-    /// Several adapters for one answer, which only this peer's own kernels give.
-    func fused(
-        _ request: AnswerRequest, _ merge: AnswerMerge, _ choice: ModelChoice
-    ) async throws(AnswerFault) -> Answer {
-        func refuse(_ param: String, _ why: String) -> AnswerFault {
-            AnswerFault(.invalid, "merged_adapters and \(why)", param: param, code: "unsupported_value")
+    /// Several adapters for one answer, each of the request's base; none of them may be the whole of `model` already.
+    func merged(_ merge: AnswerMerge, _ choice: ModelChoice) async throws(AnswerFault) -> ModelChoice {
+        guard choice.adapter == nil else {
+            throw AnswerFault(
+                .invalid, "merged_adapters and an adapter in \"model\" cannot both be given", param: "model",
+                code: "unsupported_value")
         }
-        guard choice.adapter == nil else { throw refuse("model", "an adapter in \"model\" cannot both be given") }
-        guard !request.isPaid, request.peer == nil else {
-            throw refuse("merged_adapters", "an answer that is paid for cannot both be had")
-        }
-        var merged: [CID] = []
+        var merged = choice
         for (index, name) in merge.adapters.enumerated() {
             let part: ModelChoice
             do throws(AnswerFault) {
@@ -41,27 +37,14 @@ extension PeerService {
                 fault.param = "merged_adapters.ids[\(index)]"
                 throw fault
             }
-            guard part.isHeld, let adapter = part.adapter else {
+            guard let adapter = part.adapter else {
                 throw AnswerFault(
-                    .conflict, "the adapter \(name) is not held here; pull it first: openledger adapter pull \(name)",
-                    param: "merged_adapters.ids[\(index)]", code: "not_held")
+                    .invalid, "a fusion cannot be part of another: \(name.prefix(128))",
+                    param: "merged_adapters.ids[\(index)]", code: "unsupported_value")
             }
-            merged.append(adapter.cid)
+            merged.merged.append(adapter)
         }
-        let name = "\(choice.model.name):\(merge.adapters.joined(separator: "+"))"
-        let datanet = try await heldDatanet(request)
-        return try await peer.inference.generate(
-            request, model: choice.model.cid, adapter: nil, merged: merged, name: name, datanet: datanet)
-    }
-
-    private func heldDatanet(_ request: AnswerRequest) async throws(AnswerFault) -> Digest? {
-        guard let text = request.datanet else { return nil }
-        let id = try await datanetID(text, param: "datanet")
-        guard peer.directory.held(id.digest) != nil else {
-            throw AnswerFault(
-                .conflict, "the datanet \(text) is not held here; pull it first", param: "datanet", code: "not_held")
-        }
-        return id.digest
+        return merged
     }
 
     package func embed(_ request: EmbeddingRequest) async throws(AnswerFault) -> Embeddings {

@@ -11,3 +11,5 @@ package typealias AnswerFault = NodeFault
 package typealias AnswerMessage = ChatMessage
 package typealias AnswerMerge = AdapterMerge
 package typealias AnswerForm = AnswerFormat
+package typealias AnswerTools = ToolSet
+package typealias AnswerCall = ToolCall

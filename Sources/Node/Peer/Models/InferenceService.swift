@@ -32,6 +32,7 @@ package final class InferenceService: Sendable {
 
     package let shelf: ModelShelf
     package let library: Library
+    package let book: AdapterBook
     /// Of local answers by models that have none of their own; an order names its own.
     private let precision: Precision
     /// This peer, as answers name who served them.
@@ -55,23 +56,25 @@ package final class InferenceService: Sendable {
     ///   - precision: as the settings say.
     ///   - cache: how keys and values are kept, as the settings say.
     package convenience init(
-        shelf: ModelShelf, library: Library, peer: PeerID, precision: String = Precision.f32.rawValue,
-        cache: String = CachePrecision.f32.rawValue, threads: Int = 1, prepared: PreparedShelf? = nil,
-        room: WeightRoom = WeightRoom(bytesMax: nil)
+        shelf: ModelShelf, library: Library, book: AdapterBook, peer: PeerID,
+        precision: String = Precision.f32.rawValue, cache: String = CachePrecision.f32.rawValue, threads: Int = 1,
+        prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil)
     ) {
         var limits = EngineLimits()
         limits.cachePrecision = CachePrecision(rawValue: cache) ?? .f32
         self.init(
-            shelf: shelf, library: library, peer: peer, precision: Precision(rawValue: precision) ?? .f32,
+            shelf: shelf, library: library, book: book, peer: peer, precision: Precision(rawValue: precision) ?? .f32,
             limits: limits, threads: threads, prepared: prepared, room: room)
     }
 
     init(
-        shelf: ModelShelf, library: Library, peer: PeerID, precision: Precision, limits: EngineLimits, threads: Int = 1,
-        prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil)
+        shelf: ModelShelf, library: Library, book: AdapterBook, peer: PeerID, precision: Precision,
+        limits: EngineLimits, threads: Int = 1, prepared: PreparedShelf? = nil,
+        room: WeightRoom = WeightRoom(bytesMax: nil)
     ) {
         self.shelf = shelf
         self.library = library
+        self.book = book
         self.peer = peer.text
         self.precision = precision
         self.limits = limits
@@ -171,21 +174,11 @@ package final class InferenceService: Sendable {
                     .invalid, "datanet", "there is no question to look up: send a user message or a text",
                     parameter: "datanet"))
         }
-        let isTaken = searches.withLock { waiting in
-            guard waiting < InferenceLimits.searchesMax else { return false }
-            waiting += 1
-            return true
-        }
-        guard isTaken else {
-            return refuse(JobFault(.busy, "busy", "\(InferenceLimits.searchesMax) questions are waiting already"))
-        }
-        searching.async { [weak self] in
-            guard let self else { return refuse(.closing) }
-            defer { searches.withLock { $0 -= 1 } }
+        aside(refuse) { service in
             do throws(LibraryFault) {
-                var found = try library.find(question, in: datanet)
-                found.spans = spans.table(of: found.datanet, for: key.model, on: shelf, from: library)
-                hand(job(found), to: key)
+                var found = try service.library.find(question, in: datanet)
+                found.spans = service.spans.table(of: found.datanet, for: key.model, on: service.shelf, from: service.library)
+                service.hand(job(found), to: key)
             } catch {
                 var kind = JobFault.Kind.broken
                 if case .notHere = error { kind = .missing }
@@ -197,6 +190,25 @@ package final class InferenceService: Sendable {
         }
     }
 
+    /// Work that takes longer than a loop may stand still, in turn.
+    func aside(
+        _ refuse: @escaping @Sendable (JobFault) -> Void, work: @escaping @Sendable (InferenceService) -> Void
+    ) {
+        let isTaken = searches.withLock { waiting in
+            guard waiting < InferenceLimits.searchesMax else { return false }
+            waiting += 1
+            return true
+        }
+        guard isTaken else {
+            return refuse(JobFault(.busy, "busy", "\(InferenceLimits.searchesMax) questions are waiting already"))
+        }
+        searching.async { [weak self] in
+            guard let self else { return refuse(.closing) }
+            defer { searches.withLock { $0 -= 1 } }
+            work(self)
+        }
+    }
+
     private func hand(_ job: EngineJob, to key: EngineKey) {
         guard !job.token.isCancelled else { return job.fail(JobFault(.unavailable, "cancelled", "nobody waits")) }
         guard let entry = shelf.entry(key.model), entry.kind == .model else {
@@ -204,19 +216,39 @@ package final class InferenceService: Sendable {
         }
         let refusal = engines.withLock { engines -> JobFault? in
             guard !engines.isClosed else { return .closing }
-            let made = Self.worker(key, &engines) {
-                EngineWorker(key, shelf: shelf, limits: limits, means: means)
-            }
-            guard let worker = made else {
-                return JobFault(
-                    .busy, "busy", "\(InferenceLimits.enginesMax) other models are answering; try again later")
-            }
-            engines.clock += 1
-            engines.used[key] = engines.clock
+            guard let worker = start(key, &engines) else { return Self.enginesBusy }
             return worker.post(job)
                 ? nil : JobFault(.busy, "busy", "\(limits.queueMax) requests are waiting already; try again later")
         }
         if let refusal { job.fail(refusal) }
+    }
+
+    private static let enginesBusy = JobFault(
+        .busy, "busy", "\(InferenceLimits.enginesMax) other models are answering; try again later")
+
+    private func start(_ key: EngineKey, _ engines: inout Engines) -> EngineWorker? {
+        let worker = Self.worker(key, &engines) {
+            EngineWorker(key, shelf: shelf, book: book, limits: limits, means: means)
+        }
+        guard let worker else { return nil }
+        engines.clock += 1
+        engines.used[key] = engines.clock
+        return worker
+    }
+
+    /// The worker of a model, for what is wanted of its adapters.
+    /// - Parameter starts: whether the model is loaded where it is not; else the answer is then nil.
+    func adapterWorker(_ key: EngineKey, starts: Bool) throws(JobFault) -> EngineWorker? {
+        let found: Result<EngineWorker?, JobFault> = engines.withLock { engines in
+            guard !engines.isClosed else { return .failure(.closing) }
+            guard starts else {
+                let worker = engines.workers[key]
+                return .success(worker?.isClosed == true ? nil : worker)
+            }
+            guard let worker = start(key, &engines) else { return .failure(Self.enginesBusy) }
+            return .success(worker)
+        }
+        return try found.get()
     }
 
     /// The model's worker, made where there is room or an idle one makes it.

@@ -104,7 +104,7 @@ extension InferenceService {
             }
             do {
                 let text = try template.render(
-                    messages.map { Tokenizers.ChatMessage(role: $0.role.rawValue, content: $0.content) },
+                    messages.map { Tokenizers.ChatMessage($0) },
                     addGenerationPrompt: addGenerationPrompt,
                     extra: extras.sorted { $0.key < $1.key }.map { JSONMember($0.key, $0.value) })
                 return tool.tokenizer.encode(text, addSpecial: false).map(UInt32.init(bitPattern:))
@@ -157,7 +157,7 @@ struct LocalPlan: Sendable {
         self.seed = seed
         fusion = request.merge.map { AdapterFusion($0, merged, seed: seed) }
         bias = try Self.bias(request.sampling)
-        grammar = try request.format.map { format throws(JobFault) in try Self.grammar(format) }
+        grammar = try Self.grammar(request)
         guard (1...Self.choicesMax).contains(request.choices) else {
             throw JobFault(.invalid, "out_of_range", "n must be between 1 and \(Self.choicesMax)", parameter: "n")
         }
@@ -166,7 +166,8 @@ struct LocalPlan: Sendable {
         }
         switch request.prompt {
         case .messages(let messages):
-            form = .messages(messages.map { Tokenizers.ChatMessage(role: $0.role.rawValue, content: $0.content) })
+            form = .messages(
+                messages.map { Tokenizers.ChatMessage($0) }, tools: request.tools?.functions.map(\.json) ?? [])
         case .text(let text): form = .text(text)
         case .tokens(let tokens): form = .tokens(tokens)
         }
@@ -181,7 +182,22 @@ struct LocalPlan: Sendable {
         self.datanet = id
     }
 
-    private static func grammar(_ format: AnswerForm) throws(JobFault) -> Grammar {
+    private static func grammar(_ request: AnswerRequest) throws(JobFault) -> Grammar? {
+        guard let tools = request.tools, let forced = ForcedToolCall(tools.choice) else {
+            return try request.format.map { format throws(JobFault) in try grammar(format) }
+        }
+        let known = tools.functions.map { (name: $0.name, parameters: $0.parameters) }
+        guard let schema = forced.schema(known, isParallel: tools.isParallel) else { return nil }
+        do throws(JobFault) {
+            return try grammar(.jsonSchema(schema))
+        } catch {
+            throw JobFault(
+                .invalid, "invalid_value", "tools: the arguments' schema cannot be kept: \(error.message)",
+                parameter: "tools")
+        }
+    }
+
+    static func grammar(_ format: AnswerForm) throws(JobFault) -> Grammar {
         do {
             switch format {
             case .jsonObject: return try .json(.object)
@@ -226,7 +242,8 @@ struct LocalPlan: Sendable {
             asked.spans = found?.spans
             return asked
         }
-        let teller = AnswerTeller(request, prompt: written.tokens, tokenizer: model.tokenizer, events)
+        let teller = AnswerTeller(
+            request, prompt: written.tokens, tokenizer: model.tokenizer, toolForm: model.template?.toolForm, events)
         let sources = found.map { found in
             AnswerData.shares(written.passages).map { source, share in
                 AnswerTeller.source(source, share, of: found.datanet)

@@ -22,10 +22,28 @@ extension InferenceService {
         let refuse: @Sendable (JobFault) -> Void = { fault in
             news(token.isCancelled ? .finished(.cancelled) : .failed(code: fault.code, message: fault.message))
         }
+        // A grammar takes a while to compile, and this is the node's loop.
+        guard order.form == nil else {
+            orders.withLock { $0[ticket] = token }
+            return aside { [weak self] in
+                self?.orders.withLock { $0[ticket] = nil }
+                refuse($0)
+            } work: { service in
+                service.generate(order, ticket: ticket, token, refuse, news)
+            }
+        }
+        generate(order, ticket: ticket, token, refuse, news)
+    }
+
+    private func generate(
+        _ order: AskOrder, ticket: Ticket, _ token: JobToken, _ refuse: @escaping @Sendable (JobFault) -> Void,
+        _ news: @escaping @Sendable (GenerationNews) -> Void
+    ) {
         let plan: OrderPlan
         do throws(JobFault) {
             plan = try OrderPlan(order, shelf: shelf)
         } catch {
+            orders.withLock { $0[ticket] = nil }
             return refuse(error)
         }
         orders.withLock { $0[ticket] = token }
@@ -54,6 +72,8 @@ struct OrderPlan: Sendable {
     private let model: ModelUse
     private let sampling: Sampling
     private let tokensMax: Int
+    private let fusion: AdapterFusion?
+    private let grammar: Grammar?
     /// Strangers' prompts share no beginnings with this home's.
     private static let cacheDomain: UInt32 = 1
 
@@ -62,12 +82,14 @@ struct OrderPlan: Sendable {
         var model = ModelUse(
             weights: order.model, owner: nil, tokenizer: nil, template: nil, adapters: order.adapters,
             fusion: order.fusion, precision: order.precision, numerics: KernelNumerics.revision)
-        let demand = try Self.demand(model, shelf: shelf)
+        let demand = try Self.demand(model, seed: order.decoding.seed, shelf: shelf)
         key = demand.key
+        fusion = demand.fusion
         model.tokenizer = demand.tokenizer
         model.template = demand.template
         self.model = model
-        sampling = Self.sampling(order.decoding)
+        sampling = try Self.sampling(order.decoding, order.bias, choice: order.choice)
+        grammar = try order.form.map { form throws(JobFault) in try form.grammar() }
         tokensMax = Int(clamping: order.decoding.maxTokens)
         switch order.prompt {
         case .messages(let messages):
@@ -79,40 +101,58 @@ struct OrderPlan: Sendable {
 
     /// The engine that has what is named, to the letter, and what goes with the model.
     static func demand(
-        _ model: ModelUse, shelf: ModelShelf
-    ) throws(JobFault) -> (key: EngineKey, tokenizer: CID?, template: CID?) {
+        _ model: ModelUse, seed: UInt64, shelf: ModelShelf
+    ) throws(JobFault) -> (key: EngineKey, fusion: AdapterFusion?, tokenizer: CID?, template: CID?) {
         guard let form = ComputeForm(text: model.precision) else {
             throw JobFault(.invalid, "precision", "this peer does not compute in \(model.precision)")
         }
         guard let entry = shelf.entry(model.weights), entry.kind == .model else {
             throw JobFault(.unknown(model.weights), code: "model")
         }
-        guard model.adapters.count <= 1, model.fusion == nil, model.adapters.first?.weight ?? 1_000_000 == 1_000_000
-        else {
-            throw JobFault(
-                .unsupported, "fusion",
-                "fusing adapters, or weighing one, is not built yet; use one adapter at its whole weight")
-        }
-        if let adapter = model.adapters.first?.adapter, shelf.entry(adapter)?.kind != .adapter {
-            throw JobFault(.unknown(adapter), code: "adapter")
+        let fusion = try Self.fusion(model, seed: seed)
+        for use in model.adapters where shelf.entry(use.adapter)?.kind != .adapter {
+            throw JobFault(.unknown(use.adapter), code: "adapter")
         }
         // A GGUF has all of them in one file.
         let packed = entry.folder.file(GGUFFile.name)?.root
         return (
-            EngineKey(model: model.weights, form: form),
-            entry.folder.file(Tokenizer.file)?.root ?? packed,
+            EngineKey(model: model.weights, form: form), fusion, entry.folder.file(Tokenizer.file)?.root ?? packed,
             entry.folder.file("chat_template.jinja")?.root ?? packed
         )
     }
 
+    private static func fusion(_ model: ModelUse, seed: UInt64) throws(JobFault) -> AdapterFusion? {
+        guard let text = model.fusion else {
+            guard model.adapters.count <= 1, model.adapters.first?.weight ?? 1_000_000 == 1_000_000 else {
+                throw JobFault(.invalid, "fusion", "several adapters, or a weight, need the name of a fusion")
+            }
+            return nil
+        }
+        guard let fusion = OrderFusion(text: text), !model.adapters.isEmpty else {
+            throw JobFault(
+                .invalid, "fusion", "there is no fusion \"\(text)\" of \(model.adapters.count) adapters here")
+        }
+        return fusion.fusion(of: model.adapters, seed: seed)
+    }
+
     /// An order's numbers are millionths.
-    static func sampling(_ decoding: Decoding) -> Sampling {
-        Sampling(
+    static func sampling(
+        _ decoding: Decoding, _ biases: [AskBias] = [], choice: UInt32 = 0
+    ) throws(JobFault) -> Sampling {
+        var bias: [TokenBias] = []
+        for entry in biases {
+            guard let token = Int32(exactly: entry.token) else {
+                throw JobFault(.invalid, "token_out_of_range", "token \(entry.token) of the bias is in no vocabulary")
+            }
+            bias.append(TokenBias(token: token, bias: Float(Double(entry.bias) / 1e6)))
+        }
+        return Sampling(
             temperature: Float(Double(decoding.temperature) / 1e6), topK: Int(clamping: decoding.topK),
             topP: Float(Double(decoding.topP) / 1e6), minP: Float(Double(decoding.minP) / 1e6),
             presencePenalty: Float(Double(decoding.presencePenalty) / 1e6),
             frequencyPenalty: Float(Double(decoding.frequencyPenalty) / 1e6),
-            repetitionPenalty: Float(Double(decoding.repetitionPenalty) / 1e6), seed: decoding.seed)
+            repetitionPenalty: Float(Double(decoding.repetitionPenalty) / 1e6), logitBias: bias, seed: decoding.seed,
+            choice: choice)
     }
 
     /// On the engine's thread: the prompt written, the settings complete.
@@ -124,15 +164,16 @@ struct OrderPlan: Sendable {
             promptTokens: written.tokens.map(UInt32.init(bitPattern:)),
             sources: found.map { AnswerData.notes(written.passages, of: $0, salt: order.answerSalt) } ?? [],
             model: model, data: found.map { AnswerData.use($0, salt: order.promptSalt) } ?? .none)
-        var request = Inference.GenerationRequest(
-            prompt: written.tokens, adapter: order.adapters.first?.adapter.text, tokensMax: tokensMax,
-            sampling: sampling, stop: order.stop, ignoresEnd: order.ignoreEndOfSequence, tenant: order.payer.text,
-            cacheDomain: Self.cacheDomain)
+        let tokenizer = loaded.tokenizer
+        var request = request(prompt: written.tokens)
         request.spans = found?.spans
         return StartedJob(requests: [request], accepted: { news(.started(start)) }) { event in
             switch event {
             case .output(_, let output):
-                if let token = output.token { news(.token(id: UInt32(bitPattern: token.id), text: output.text)) }
+                if let token = output.token {
+                    let scores = Self.scores(token, tokenizer)
+                    news(.token(id: UInt32(bitPattern: token.id), text: output.text, scores: scores))
+                }
                 switch output.finish {
                 case .end, .stop: news(.finished(.stop))
                 case .length: news(.finished(.length))
@@ -142,6 +183,28 @@ struct OrderPlan: Sendable {
             case .cancelled: news(.finished(.cancelled))
             case .failed(let fault): news(.failed(code: fault.code, message: fault.message))
             }
+        }
+    }
+
+    /// What the engine is asked for a prompt that is written: all that decides over the answer's tokens.
+    func request(prompt: [Int32]) -> Inference.GenerationRequest {
+        var request = Inference.GenerationRequest(
+            prompt: prompt, adapter: fusion == nil ? order.adapters.first?.adapter.text : nil, tokensMax: tokensMax,
+            sampling: sampling, stop: order.stop, ignoresEnd: order.ignoreEndOfSequence,
+            logProbabilities: order.logProbabilities, fusion: fusion, tenant: order.payer.text,
+            cacheDomain: Self.cacheDomain)
+        request.grammar = grammar
+        return request
+    }
+
+    /// Empty where the order does not ask for them: the engine then computes none.
+    private static func scores(_ token: GeneratedToken, _ tokenizer: Tokenizer?) -> [TokenScore] {
+        guard let own = token.logProbability else { return [] }
+        return ([(token.id, own)] + token.alternatives.map { ($0.token, $0.logProbability) }).map { id, value in
+            let text = tokenizer?.decode([id], skipSpecial: false) ?? ""
+            return TokenScore(
+                id: UInt32(bitPattern: id), logProbability: max(value, -.greatestFiniteMagnitude),
+                text: text.utf8.count <= TokenScore.textBytesMax ? text : "")
         }
     }
 }

@@ -3,17 +3,19 @@
 
 import Attribution
 import Inference
+import Primitives
 import Tokenizers
 
 enum PromptForm: Sendable {
-    case messages([Tokenizers.ChatMessage])
+    /// - tools: as the template is given them.
+    case messages([Tokenizers.ChatMessage], tools: [JSONValue] = [])
     case text(String)
     case tokens([UInt32])
 
     /// What is looked up in a datanet: the last thing that the user said.
     var question: String? {
         switch self {
-        case .messages(let messages): messages.last { $0.role == "user" }?.content
+        case .messages(let messages, _): messages.last { $0.role == "user" }?.content
         case .text(let text): text
         case .tokens: nil
         }
@@ -66,11 +68,11 @@ enum PromptWriter {
             throw JobFault(.invalid, "tokenizer", "this model has no tokenizer; send token ids", parameter: "prompt")
         }
         switch form {
-        case .messages(var messages):
+        case .messages(var messages, let tools):
             if !passages.isEmpty, let last = messages.lastIndex(where: { $0.role == "user" }) {
                 messages[last].content = RetrievalPrompt.build(passages: passages, question: messages[last].content)
             }
-            return tokenizer.encode(try text(messages, model.template), addSpecial: false)
+            return tokenizer.encode(try text(messages, tools, model.template), addSpecial: false)
         case .text(let text):
             return tokenizer.encode(RetrievalPrompt.build(passages: passages, question: text), addSpecial: true)
         case .tokens: return []
@@ -78,15 +80,24 @@ enum PromptWriter {
     }
 
     static func text(
-        _ messages: [Tokenizers.ChatMessage], _ template: ChatTemplate?
+        _ messages: [Tokenizers.ChatMessage], _ tools: [JSONValue], _ template: ChatTemplate?
     ) throws(JobFault) -> String {
         guard let template else {
             throw JobFault(.invalid, "template", "this model has no chat template; send a text", parameter: "messages")
         }
+        guard template.toolForm != nil || tools.isEmpty else { throw Self.noTools("tools") }
+        guard template.toolForm != nil || !messages.contains(where: { $0.role == "tool" || !$0.more.isEmpty }) else {
+            throw Self.noTools("messages")
+        }
         do {
-            return try template.render(messages)
+            return try template.render(messages, tools: tools)
         } catch {
             throw JobFault(.invalid, "template", "the model's chat template refuses: \(error)", parameter: "messages")
         }
+    }
+
+    private static func noTools(_ parameter: String) -> JobFault {
+        JobFault(
+            .invalid, "unsupported_parameter", "this model's chat template takes no tools", parameter: parameter)
     }
 }

@@ -42,7 +42,7 @@ struct ReexecutionPlan: Sendable {
                 "the answer was computed by revision \(model.numerics) of the numerics, this peer has \(KernelNumerics.revision)"
             )
         }
-        let demand = try OrderPlan.demand(model, shelf: shelf)
+        let demand = try OrderPlan.demand(model, seed: order.receipt.decoding.seed, shelf: shelf)
         guard model.tokenizer == demand.tokenizer, model.template == demand.template else {
             throw JobFault(.invalid, "tokenizer", "the receipt names another tokenizer or template than its model has")
         }
@@ -52,10 +52,10 @@ struct ReexecutionPlan: Sendable {
             throw JobFault(.invalid, "token_out_of_range", "the prompt has a token that is in no vocabulary")
         }
         request = Inference.GenerationRequest(
-            prompt: prompt, adapter: model.adapters.first?.adapter.text,
+            prompt: prompt, adapter: demand.fusion == nil ? model.adapters.first?.adapter.text : nil,
             tokensMax: Int(clamping: order.receipt.decoding.maxTokens),
-            sampling: OrderPlan.sampling(order.receipt.decoding), stop: opening.stop,
-            ignoresEnd: opening.ignoreEndOfSequence, tenant: "audit", priority: .background,
+            sampling: try OrderPlan.sampling(order.receipt.decoding), stop: opening.stop,
+            ignoresEnd: opening.ignoreEndOfSequence, fusion: demand.fusion, tenant: "audit", priority: .background,
             cacheDomain: Self.cacheDomain,
             // One that is in no vocabulary stays one that is not drawn.
             repeats: opening.answerTokens.map(Int32.init(bitPattern:)))

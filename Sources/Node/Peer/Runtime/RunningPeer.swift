@@ -119,12 +119,15 @@ package final class RunningPeer: Sendable {
         // The lock comes before anything is made: of two peers on one home, the second changes nothing.
         let nodeStore: NodeStore
         let shelf: ModelShelf
+        let book: AdapterBook
         do {
             let schema = Schema(
-                version: 1, tables: NodeStore.tables + BlobTables.all + ModelShelf.tables + APIKeyShelf.tables)
+                version: 1,
+                tables: NodeStore.tables + BlobTables.all + ModelShelf.tables + APIKeyShelf.tables + AdapterBook.tables)
             let store = try Store(home: home.storePath, schema: schema)
             let blobs = try BlobStore(store)
             shelf = try ModelShelf(store: store, blobs: blobs)
+            book = try AdapterBook(store: store)
             nodeStore = NodeStore(store: store, blobs: blobs, keeper: shelf.keeper) { logger.error("\($0)") }
         } catch let fault as StorageFault {
             throw .storage(fault)
@@ -151,9 +154,9 @@ package final class RunningPeer: Sendable {
                 shelf: shelf, room: room, pageBytesMax: try settings.bytes("layers.memory"), threads: settings.threads)
         } catch { throw .settings(error) }
         let inference = InferenceService(
-            shelf: shelf, library: library, peer: key.publicKey.peerID, precision: settings.text("precision"),
-            cache: settings.text("cache"),
-            threads: settings.threads, prepared: Self.prepared(home, logger), room: room)
+            shelf: shelf, library: library, book: book, peer: key.publicKey.peerID,
+            precision: settings.text("precision"), cache: settings.text("cache"), threads: settings.threads,
+            prepared: Self.prepared(home, logger), room: room)
         let hub = NoticeHub()
         let box = LoopBox()
         let computing = DispatchQueue(label: "openledger.compute", attributes: .concurrent)

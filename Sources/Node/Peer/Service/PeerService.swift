@@ -69,6 +69,7 @@ package final class PeerService: NodeService, Sendable {
         case .lightStatus: try await lightStatus()
         case .lightSync(let checkpoint): try await lightSync(checkpoint)
         case .lightVerify(let receipt): try verify(try await receiptBundle(receipt))
+        case .quote(let request): try await quote(request)
         case .connect(let address): try await connect(address)
         case .disconnect(let id): try await disconnect(id)
         case .shutdown: shutdown()
@@ -79,6 +80,11 @@ package final class PeerService: NodeService, Sendable {
         case .model(let name): try await model(name)
         case .adapters(let page): try await adapters(page)
         case .adapter(let name): try await adapter(name)
+        case .changeAdapter(let name, let action): try await changeAdapter(name, action)
+        case .fusions: try await fusions()
+        case .fusion(let name): try await fusion(name)
+        case .createFusion(let wanted): try await createFusion(wanted)
+        case .removeFusion(let name): try await removeFusion(name)
         case .removeModel(let name): try await remove(.model, name)
         case .removeAdapter(let name): try await remove(.adapter, name)
         case .receipts(let page): try await receipts(page)
@@ -113,6 +119,7 @@ package final class PeerService: NodeService, Sendable {
         case .pullModel(let name, let from): try await pull(.model, name, from)
         case .importAdapter(let path, let name, let model): try await importAdapter(path, name, model)
         case .pullAdapter(let name, let from): try await pull(.adapter, name, from)
+        case .mergeModel(let wanted): try await mergeModel(wanted)
         }
     }
 

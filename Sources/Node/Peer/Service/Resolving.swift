@@ -32,9 +32,30 @@ struct KnownAsset: Sendable {
 struct ModelChoice: Sendable {
     var model: KnownAsset
     var adapter: KnownAsset?
+    /// Instead of one adapter: those that are fused, in order.
+    var merged: [KnownAsset] = []
+    /// How, where the model's text names a fusion.
+    var merge: AnswerMerge?
+    private(set) var fusionName: String?
 
-    var text: String { adapter.map { "\(model.name):\($0.name)" } ?? model.name }
-    var isHeld: Bool { model.shelved != nil && (adapter == nil || adapter?.shelved != nil) }
+    var adapters: [KnownAsset] { adapter.map { [$0] } ?? merged }
+    var text: String {
+        if let fusionName { return "\(model.name):\(fusionName)" }
+        return adapters.isEmpty ? model.name : "\(model.name):\(adapters.map(\.name).joined(separator: "+"))"
+    }
+    init(model: KnownAsset, adapter: KnownAsset? = nil) {
+        self.model = model
+        self.adapter = adapter
+    }
+
+    init(model: KnownAsset, fusion: NamedFusion, merged: [KnownAsset], merge: AnswerMerge) {
+        self.model = model
+        self.merged = merged
+        self.merge = merge
+        fusionName = fusion.name
+    }
+
+    var isHeld: Bool { model.shelved != nil && adapters.allSatisfy { $0.shelved != nil } }
 }
 
 extension PeerService {
@@ -128,6 +149,9 @@ extension PeerService {
         }
         let fitting = adapters.first { $0.bases.contains(model.cid) } ?? adapters.first { $0.bases.isEmpty }
         guard let adapter = fitting else {
+            if let fusion = peer.inference.book.fusion(parts[1]), fusion.base == model.cid {
+                return try await choice(model, fusion)
+            }
             throw NodeFault(
                 .missing,
                 "there is no adapter \"\(parts[1].prefix(128))\" of \(model.name) here or announced by a neighbour",

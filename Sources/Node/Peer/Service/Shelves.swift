@@ -6,6 +6,7 @@ import Ledger
 import NodeCore
 import Primitives
 import Records
+import Storage
 
 extension PeerService {
     // MARK: shown
@@ -47,21 +48,52 @@ extension PeerService {
         let known = try await assets(.adapter)
         let names = try await names()
         let cut = try PageCut(page, of: known.count)
-        return .object(["adapters": .array(known[cut.range].map { Self.json(adapter: $0, names) }), "next": cut.next])
+        let shown = Array(known[cut.range])
+        let standings = await standings(of: shown)
+        return .object([
+            "adapters": .array(shown.map { json(adapter: $0, names, standings[$0.cid]) }), "next": cut.next,
+        ])
     }
 
     func adapter(_ name: String) async throws(NodeFault) -> JSONValue {
-        Self.json(adapter: try await asset(.adapter, name), try await names())
+        let known = try await asset(.adapter, name)
+        return json(adapter: known, try await names(), await standings(of: [known])[known.cid])
     }
 
-    private static func json(adapter: KnownAsset, _ names: NameBook) -> JSONValue {
-        .object([
+    /// How those that are here stand in memory.
+    private func standings(of adapters: [KnownAsset]) async -> [CID: AdapterStanding] {
+        var standings: [CID: AdapterStanding] = [:]
+        let here = adapters.filter { $0.shelved != nil }
+        for base in Set(here.compactMap { $0.shelved?.folder.base }).sorted() {
+            let cids = here.filter { $0.shelved?.folder.base == base }.map(\.cid)
+            standings.merge(await peer.inference.standing(of: cids, base: base)) { $1 }
+        }
+        return standings
+    }
+
+    private func json(adapter: KnownAsset, _ names: NameBook, _ standing: AdapterStanding?) -> JSONValue {
+        let price = try? peer.price()
+        let usage = standing?.usage ?? AdapterUsage()
+        let state = standing?.state ?? (adapter.shelved == nil ? "elsewhere" : "disk")
+        return .object([
             "id": .string(adapter.cid.text), "name": .string(adapter.name),
             "model": .text(adapter.bases.min().map { names.name($0) }),
             "rank": adapter.shelved?.rank.map { .integer($0) } ?? .null,
             "alpha": adapter.shelved?.alpha.map { .double($0) } ?? .null, "datanet": .null,
             "bytes": .integer(adapter.bytes), "held": .string(adapter.shelved == nil ? "none" : "full"),
-            "owner": .text(adapter.owner?.text),
+            "owner": .text(adapter.owner?.text), "state": .string(state),
+            "pinned": .bool(standing?.isPinned ?? false),
+            "memory_bytes": .integer(standing?.memoryBytes ?? 0), "running": .integer(standing?.running ?? 0),
+            "queued": .integer(standing?.queued ?? 0),
+            "requests": .integer(usage.requests), "cache_hits": .integer(usage.hits), "loads": .integer(usage.loads),
+            "load_failures": .integer(usage.failures), "last_fault": .text(usage.lastFault),
+            "last_used_ms": usage.lastUsed.map { .time($0) } ?? .null,
+            "price": price.map {
+                .object([
+                    "prompt_token": .amount($0.promptToken), "completion_token": .amount($0.answerToken),
+                    "request": .amount($0.request),
+                ])
+            } ?? .null,
         ])
     }
 
@@ -94,6 +126,11 @@ extension PeerService {
             for adapter in adapters where adapter.bases.contains(model.cid) {
                 cards.append(card("\(model.name):\(adapter.name)", adapter, parent: model))
             }
+            for fusion in peer.inference.book.fusions where fusion.base == model.cid {
+                var card = card("\(model.name):\(fusion.name)", model, parent: model)
+                card.root = nil
+                cards.append(card)
+            }
         }
         var seen: Set<String> = []
         return cards.filter { seen.insert($0.id).inserted }
@@ -101,7 +138,7 @@ extension PeerService {
 
     // MARK: changes
 
-    private func checkName(_ name: String) throws(NodeFault) {
+    func checkName(_ name: String) throws(NodeFault) {
         let isGood =
             (1...FolderManifest.nameBytesMax).contains(name.utf8.count)
             && !name.contains { ":@/ ".contains($0) || $0.isNewline }
@@ -159,12 +196,20 @@ extension PeerService {
     private func importing(
         _ path: String, _ kind: FolderKind, _ name: String, base: CID?, precision: Precision? = nil
     ) -> AsyncThrowingStream<JSONValue, any Error> {
+        shelving(kind) { [inference = peer.inference] shelf throws(ShelfFault) in
+            let made = try shelf.importFolder(path: path, kind: kind, name: name, base: base, precision: precision)
+            if precision != nil { inference.unload(made.0) }
+            return made
+        }
+    }
+
+    /// Puts something on the shelf, and tells the network of it.
+    func shelving(
+        _ kind: FolderKind, _ take: @escaping @Sendable (ModelShelf) throws(ShelfFault) -> (CID, FolderManifest)
+    ) -> AsyncThrowingStream<JSONValue, any Error> {
         lines { [self] emit async throws(NodeFault) in
             emit(progressLine(done: 0, total: 0, blocks: 0))
-            let (cid, manifest) = try await onShelf { shelf throws(ShelfFault) in
-                try shelf.importFolder(path: path, kind: kind, name: name, base: base, precision: precision)
-            }
-            if precision != nil { peer.inference.unload(cid) }
+            let (cid, manifest) = try await onShelf(take)
             emit(progressLine(done: manifest.totalBytes, total: manifest.totalBytes, blocks: manifest.files.count))
             await peer.announce(cid, manifest)
             await register(cid, kind)
@@ -226,7 +271,17 @@ extension PeerService {
         }
         let cid = known.cid
         if kind == .model { peer.inference.unload(cid) }
+        if kind == .adapter {
+            try checkUnfused(cid, known.name)
+            try? await peer.inference.perform(.unload, on: cid)
+        }
         try await onShelf { shelf throws(ShelfFault) in try shelf.remove(cid) }
+        if kind == .adapter {
+            _ = try await onBook { book throws(StorageFault) in
+                try book.forget(cid)
+                return true
+            }
+        }
         await peer.advertise()
         return .object(["name": .string(known.name), "removed": .bool(true)])
     }
