@@ -54,7 +54,7 @@ extension InferenceService {
     func standing(of adapters: [CID], base: CID?) async -> [CID: AdapterStanding] {
         var reports: [CID: AdapterReport] = [:]
         if let base, !adapters.isEmpty {
-            let key = EngineKey(model: base, precision: precision)
+            let key = EngineKey(model: base, form: form(of: base))
             if let worker = try? adapterWorker(key, starts: false) {
                 reports = (try? await tell(worker, .look(adapters)).get()) ?? [:]
             }
@@ -78,7 +78,7 @@ extension InferenceService {
         guard let entry = shelf.entry(adapter), entry.kind == .adapter, let base = entry.folder.base else {
             throw JobFault(.unknown(adapter), code: "adapter")
         }
-        let key = EngineKey(model: base, precision: precision)
+        let key = EngineKey(model: base, form: form(of: base))
         switch action {
         case .load, .pin:
             guard shelf.entry(base)?.kind == .model else { throw JobFault(.unknown(base), code: "model") }
