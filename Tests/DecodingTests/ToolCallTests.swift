@@ -34,12 +34,19 @@ struct ToolCallTests {
         ),
         // An end that the model leaves out.
         (.tagged, "<tool_call>{\"name\":\"time\",\"arguments\":{}}", [now]),
-        (.tagged, "<tool_call>{\"name\":\"other\"}</tool_call>", [.text("<tool_call>{\"name\":\"other\"}</tool_call>")]),
-        (.tagged, "<tool_call>{\"name\":\"time\",\"arguments\":[]}</tool_call>!", [.text("<tool_call>{\"name\":\"time\",\"arguments\":[]}</tool_call>!")]),
+        (
+            .tagged, "<tool_call>{\"name\":\"other\"}</tool_call>",
+            [.text("<tool_call>{\"name\":\"other\"}</tool_call>")]
+        ),
+        (
+            .tagged, "<tool_call>{\"name\":\"time\",\"arguments\":[]}</tool_call>!",
+            [.text("<tool_call>{\"name\":\"time\",\"arguments\":[]}</tool_call>!")]
+        ),
         (.tagged, "a <tool_ b <tool_call", [.text("a <tool_ b <tool_call")]),
         (.tagged, "plain < text", [.text("plain < text")]),
         (
-            .bracketed, "[TOOL_CALLS] [{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}, {\"name\":\"time\",\"arguments\":{}}]",
+            .bracketed,
+            "[TOOL_CALLS] [{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}, {\"name\":\"time\",\"arguments\":{}}]",
             [rome, now]
         ),
         (.bracketed, "[TOOL_CALLS]weather[ARGS]{\"city\": \"Rome\"}[TOOL_CALLS]time{}", [rome, now]),
@@ -97,7 +104,8 @@ struct ToolCallTests {
         #expect(any["$defs"]?["tool0"]?["properties"]?["city"]?["$ref"]?.text == "#/$defs/tool0/$defs/name")
         _ = try Grammar.schema(any)
         let names: Set = ["weather", "time"]
-        #expect(ForcedToolCall.any.calls(#"[{"name":"weather","arguments":{"city":"Rome"}}]"#, names: names) == [Self.rome])
+        #expect(
+            ForcedToolCall.any.calls(#"[{"name":"weather","arguments":{"city":"Rome"}}]"#, names: names) == [Self.rome])
         #expect(ForcedToolCall.named("weather").calls(#"{"city":"Rome"}"#, names: names) == [Self.rome])
         for cut in [#"[{"name":"weather","argu"#, "[]", #"[{"name":"x","arguments":{}}]"#, "3"] {
             #expect(ForcedToolCall.any.calls(cut, names: names) == nil)

@@ -57,7 +57,8 @@ enum FakeAnswers {
             json(
                 #"{"model":"starter","peer":"PEER","local":true,"offers":1,"prompt_tokens":41,"counted":true,"completion_tokens_max":256,"price":{"request":"0.00001","prompt_token":"0.000001","completion_token":"0.000002"},"estimate":"0.000563","cost_max":"0.0016"}"#
             )
-        case .removeFusion(let name), .removeModel(let name), .removeAdapter(let name): .object(["name": .string(name), "removed": .bool(true)])
+        case .removeFusion(let name), .removeModel(let name), .removeAdapter(let name):
+            .object(["name": .string(name), "removed": .bool(true)])
         case .receipts:
             json(
                 #"{"receipts":[RECEIPT,{"id":"77aa0c1e5d6f8b92c4e7a1035b6d9f209c0f3a41d27e7f0b6c55e2a8d1b49f73","time_ms":1700000050000,"role":"server","payer":"OTHER","server":"PEER","model":"starter","datanet":null,"prompt_tokens":12,"completion_tokens":64,"cost":"0.00014","state":"signed","batch":null,"refusal":null}],"next":null}"#
@@ -113,7 +114,8 @@ enum FakeAnswers {
 
     private static func json(_ text: String) -> JSONValue {
         let names = [
-            "MODEL": model, "ADAPTER": adapter(state: "resident"), "FUSION": fusion, "RECEIPT": receiptLine, "BATCH": batch, "PEER": FakeNode.peer,
+            "MODEL": model, "ADAPTER": adapter(state: "resident"), "FUSION": fusion, "RECEIPT": receiptLine,
+            "BATCH": batch, "PEER": FakeNode.peer,
             "OTHER": FakeNode.other, "CID": FakeNode.blockCID.text,
             "GENESIS": "5e1f0c7b2a9d4e8f6b3c1d0a7e5f4938271605f4e3d2c1b0a99887766554433f",
         ]

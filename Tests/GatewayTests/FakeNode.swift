@@ -77,7 +77,10 @@ final class FakeNode: NodeService {
         if request.model == "remote", !request.maySpend {
             throw NodeFault.tokenRequired("a neighbour serves this model, and is paid")
         }
-        guard ["starter", "starter:food", "starter:kitchen", "remote", "endless", "broken", "free", ""].contains(request.model) else {
+        guard
+            ["starter", "starter:food", "starter:kitchen", "remote", "endless", "broken", "free", ""].contains(
+                request.model)
+        else {
             throw NodeFault(.missing, "there is no model \"\(request.model)\"", param: "model", code: "model_not_found")
         }
         return Generation(
@@ -111,7 +114,8 @@ final class FakeNode: NodeService {
             } while request.model == "endless"
             for choice in 0..<(request.tools == nil ? 0 : request.choices) {
                 continuation.yield(
-                    .toolCall(choice: choice, ToolCall(id: "abcdefghi", name: "weather", arguments: #"{"city":"Rome"}"#)))
+                    .toolCall(
+                        choice: choice, ToolCall(id: "abcdefghi", name: "weather", arguments: #"{"city":"Rome"}"#)))
                 continuation.yield(.finished(choice: choice, .toolCalls))
             }
             for choice in 0..<(request.tools == nil ? request.choices : 0) {

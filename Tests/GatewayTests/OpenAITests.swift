@@ -168,7 +168,8 @@ import Testing
                 #"{"type":"function","function":{"name":"weather","description":"d","parameters":{"properties":{"city":{"type":"string"}}}}}"#
             let talk =
                 #"{"role":"user","content":"Rome?"},{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\": \"Rome\"}"}}]},{"role":"tool","tool_call_id":"call_1","content":"rain"}"#
-            let body = #"{"model":"starter","messages":[\#(talk)],"tools":[\#(tool)],"tool_choice":"required","parallel_tool_calls":false"#
+            let body =
+                #"{"model":"starter","messages":[\#(talk)],"tools":[\#(tool)],"tool_choice":"required","parallel_tool_calls":false"#
             let whole = try await peer.ask("POST", "/v1/chat/completions", body + "}")
             #expect(whole.status == 200, "\(whole.text)")
             let request = try #require(peer.node.notes.withLock { $0.requests.last })
@@ -190,7 +191,8 @@ import Testing
             let stream = try await peer.ask("POST", "/v1/chat/completions", body + #","stream":true}"#)
             #expect(stream.text.contains(#""tool_calls":[{"index":0,"id":"abcdefghi","type":"function""#))
             #expect(stream.text.contains(#""finish_reason":"tool_calls""#))
-            let none = #"{"model":"starter","messages":[{"role":"user","content":"x"}],"tools":[\#(tool)],"tool_choice":"none"}"#
+            let none =
+                #"{"model":"starter","messages":[{"role":"user","content":"x"}],"tools":[\#(tool)],"tool_choice":"none"}"#
             #expect(try await peer.ask("POST", "/v1/chat/completions", none).status == 200)
             #expect(peer.node.notes.withLock { $0.requests.last?.tools } == nil)
         }

@@ -214,7 +214,10 @@ private final class AuditNet {
         #expect(net.peers[0].node.verdicts(on: record.signed.id).count == 2)
         #expect(net.peers[0].node.auditBook.entries.isEmpty && net.peers[0].node.auditBook.distrusted.isEmpty)
         // The server does not audit itself, and a refusal says why.
-        guard case .failed(.notReady)? = net.audit(record, by: 1) else { return Issue.record("the server was asked") }
+        guard case .failed(.notReady)? = net.audit(record, by: 1) else {
+            Issue.record("the server was asked")
+            return
+        }
         net.peers[2].engine = { _ in Self.missing }
         #expect(net.refusal(net.audit(record, by: 2)) == "model_missing")
     }
@@ -231,7 +234,10 @@ private final class AuditNet {
         _ = net.audit(record, by: 2)
         #expect(net.peers[0].node.auditBook.entries.isEmpty)
         net.peers[2].engine = { _ in Self.wrong }
-        guard case .audited(let report)? = net.audit(record, by: 2) else { return Issue.record("no verdict") }
+        guard case .audited(let report)? = net.audit(record, by: 2) else {
+            Issue.record("no verdict")
+            return
+        }
         #expect(report.isEvidence && !report.isPublished)
         let entry = try #require(net.peers[0].node.auditBook.entries[record.signed.id])
         try entry.evidence.check(network: net.genesis.network)

@@ -155,7 +155,8 @@ struct ExchangeTests {
     }
 
     @Test(arguments: [
-        "amount", "total", "answerTokens", "price", "contributors", "sequence", "server", "prompt", "rows", "fusion", "extra",
+        "amount", "total", "answerTokens", "price", "contributors", "sequence", "server", "prompt", "rows", "fusion",
+        "extra",
     ])
     func aReceiptThatIsNotWhatWasAgreedIsNotSigned(field: String) throws {
         var pair = try Pair()

@@ -60,7 +60,8 @@ struct OrderTests {
         let many = try order(bias: (0...UInt32(AskOrder.biasesMax)).map { AskBias(token: $0, bias: 1) })
         let large = try order(form: .grammar(String(repeating: "x", count: AskForm.bytesMax + 1)))
         let stops = try order(stop: (0..<17).map { "\($0)" })
-        for order in [disordered, doubled, many, large, stops, try order(choice: 128), try order(logProbabilities: 21)] {
+        for order in [disordered, doubled, many, large, stops, try order(choice: 128), try order(logProbabilities: 21)]
+        {
             #expect(throws: CBORFault.self) { try AskOrder(decoding: order.encoded()) }
         }
         let bytes = try order().encoded()

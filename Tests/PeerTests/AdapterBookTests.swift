@@ -76,7 +76,8 @@ import Testing
         let schema = Schema(version: 1, tables: AdapterBook.tables)
         let adapter = CID(.raw, hashing: [1]), base = CID(.raw, hashing: [2])
         let fusion = NamedFusion(
-            name: "kitchen", base: base, parts: [.init(adapter: adapter, weight: -300_000)], method: "ties/500000/total")
+            name: "kitchen", base: base, parts: [.init(adapter: adapter, weight: -300_000)], method: "ties/500000/total"
+        )
         do {
             let store = try Store(home: home.path, schema: schema)
             defer { store.close() }

@@ -57,7 +57,8 @@ import Testing
         #expect(open.shelf.entry(model)?.precision == .int4)
         let peer = try SigningKey(seed: [UInt8](repeating: 3, count: 32)).publicKey.peerID
         let service = InferenceService(
-            shelf: open.shelf, library: Library(read: { _ in nil }, datanet: { _ in nil }), book: try AdapterBook(store: nil),
+            shelf: open.shelf, library: Library(read: { _ in nil }, datanet: { _ in nil }),
+            book: try AdapterBook(store: nil),
             peer: peer,
             precision: "bf16")
         #expect(service.precision(of: model) == .int4)

@@ -137,7 +137,9 @@ import Testing
     }
 
     @Test func aMethodHasOneText() {
-        for text in ["linear", "ties/500000/total", "ties/1/frequency", "dare_linear/1000000", "dare_ties/250000/total"] {
+        for text in [
+            "linear", "ties/500000/total", "ties/1/frequency", "dare_linear/1000000", "dare_ties/250000/total",
+        ] {
             #expect(OrderFusion(text: text)?.text == text)
         }
         for text in [

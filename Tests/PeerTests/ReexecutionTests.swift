@@ -21,7 +21,8 @@ import Testing
         let datanet = try TestDatanet([try Starter.rows(["Define brisket."])])
         let peer = try SigningKey(seed: [UInt8](repeating: 3, count: 32)).publicKey.peerID
         return Bench(
-            home: home, service: InferenceService(
+            home: home,
+            service: InferenceService(
                 shelf: shelf, library: datanet.library, book: try AdapterBook(store: nil), peer: peer), model: model)
     }
 

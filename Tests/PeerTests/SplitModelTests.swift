@@ -62,8 +62,13 @@ import Testing
         let split = try await answer(host, model, 2, tokens: 300) { count in
             guard count == 10, let used = others.firstIndex(where: { $0.peer.stages.sessions > 0 }) else { return }
             victim.withLock { $0 = used }
-            let peer = others[used].peer
-            Task.detached { await peer.stop() }
+            // It is gone before the eleventh token is asked for.
+            let peer = others[used].peer, gone = DispatchSemaphore(value: 0)
+            Task.detached {
+                await peer.stop()
+                gone.signal()
+            }
+            _ = gone.wait(timeout: .now() + 30)
         }
         #expect(split.fault == nil && split.tokens == whole.tokens && split.text == whole.text)
         let killed = try #require(victim.withLock { $0 })

@@ -114,7 +114,8 @@ struct APIKeyCommand: AsyncParsableCommand {
 
     struct Revoke: NodeCommand {
         static let configuration = CommandConfiguration(
-            abstract: "End a key: its next request is refused.", discussion: "EXAMPLE\n  openledger api-key revoke shop")
+            abstract: "End a key: its next request is refused.", discussion: "EXAMPLE\n  openledger api-key revoke shop"
+        )
         @OptionGroup var global: GlobalOptions
         @Argument(help: "Name or id.") var name: String
 

@@ -39,7 +39,8 @@ struct AdapterCommand: AsyncParsableCommand {
         func perform(_ node: APIClient, _ output: Output) async throws {
             let value = try await node.get("adapters")
             output.result(value) {
-                var table = Table("NAME", "MODEL", "RANK", "SIZE", "HELD", "MEMORY", "REQUESTS", "HITS", "LOADS", "OWNER")
+                var table = Table(
+                    "NAME", "MODEL", "RANK", "SIZE", "HELD", "MEMORY", "REQUESTS", "HITS", "LOADS", "OWNER")
                 for one in value.list("adapters") {
                     table.add(
                         one.shown("name"), one.shown("model"), one.shown("rank"), byteCount(one["bytes"]),
@@ -177,7 +178,8 @@ struct AdapterCommand: AsyncParsableCommand {
         let parts = value.list("adapters").map { "\($0.shown("name")) \($0.shown("weight"))" }
         let strategy = value.shown("merge_strategy")
         let density = strategy == "linear" ? "" : ", density \(value.shown("density"))"
-        return "\(value.shown("model")):\(value.shown("name"))  \(parts.joined(separator: ", ")) (\(strategy)\(density))"
+        return
+            "\(value.shown("model")):\(value.shown("name"))  \(parts.joined(separator: ", ")) (\(strategy)\(density))"
     }
 
     struct Fuse: NodeCommand {

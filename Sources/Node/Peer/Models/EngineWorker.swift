@@ -209,7 +209,8 @@ final class EngineWorker: @unchecked Sendable {
     private func take(_ pace: Pace) -> Work? {
         condition.withLock {
             let naps = pace == .napping ? Date(timeIntervalSinceNow: Self.napSeconds) : nil
-            while !mailbox.isClosed, mailbox.jobs.isEmpty, mailbox.loads.isEmpty, mailbox.orders.isEmpty, pace != .working
+            while !mailbox.isClosed, mailbox.jobs.isEmpty, mailbox.loads.isEmpty, mailbox.orders.isEmpty,
+                pace != .working
             {
                 guard let naps else {
                     condition.wait()

@@ -177,7 +177,8 @@ package final class InferenceService: Sendable {
         aside(refuse) { service in
             do throws(LibraryFault) {
                 var found = try service.library.find(question, in: datanet)
-                found.spans = service.spans.table(of: found.datanet, for: key.model, on: service.shelf, from: service.library)
+                found.spans = service.spans.table(
+                    of: found.datanet, for: key.model, on: service.shelf, from: service.library)
                 service.hand(job(found), to: key)
             } catch {
                 var kind = JobFault.Kind.broken

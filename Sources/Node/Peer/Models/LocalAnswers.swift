@@ -272,7 +272,8 @@ struct LocalPlan: Sendable {
 
     /// What the context leaves, as far as the cache could ever hold it.
     private static func room(after prompt: Int, _ model: LoadedModel, _ limits: EngineLimits) -> Int {
-        let positions = limits.cacheBytesMax / max(1, model.config.cacheBytesPerPosition(limits.cachePrecision)) / 16 * 16
+        let positions =
+            limits.cacheBytesMax / max(1, model.config.cacheBytesPerPosition(limits.cachePrecision)) / 16 * 16
         return max(1, min(model.config.contextTokens, positions) - prompt)
     }
 }

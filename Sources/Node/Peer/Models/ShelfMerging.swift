@@ -36,7 +36,9 @@ extension ModelShelf {
                 let handle = FileHandle(forWritingAtPath: weights)
             else { throw ShelfFault.folder(path: weights, reason: "cannot be written") }
             defer { try? handle.close() }
-            try merged.write { (piece: UnsafeRawBufferPointer) throws(any Error) in try handle.write(contentsOf: Data(piece)) }
+            try merged.write { (piece: UnsafeRawBufferPointer) throws(any Error) in
+                try handle.write(contentsOf: Data(piece))
+            }
         } catch let fault as ShelfFault {
             throw fault
         } catch {
