@@ -139,9 +139,10 @@ package final class InferenceService: Sendable {
         return entry.family == FolderCheck.embedderFamily ? .f32 : entry.precision ?? precision
     }
 
-    package func form(of model: CID) -> ComputeForm {
-        ComputeForm(precision(of: model), cache: limits.cachePrecision)
-    }
+    func form(of model: CID) -> ComputeForm { ComputeForm(precision(of: model), cache: limits.cachePrecision) }
+
+    /// As offers, orders and receipts name it.
+    package func formName(of model: CID) -> String { form(of: model).text }
 
     // MARK: Memory and neighbours
 

@@ -335,7 +335,7 @@ package final class RunningPeer: Sendable {
             models.append(
                 ServedModel(
                     model: model.manifest, name: model.name,
-                    precision: inference.form(of: model.manifest).text,
+                    precision: inference.formName(of: model.manifest),
                     adapters: Array(
                         adapters.filter { $0.folder.base == model.manifest }.map(\.manifest).prefix(
                             ServingAdvert.adaptersMax))))

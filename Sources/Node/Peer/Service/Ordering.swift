@@ -67,7 +67,7 @@ extension PeerService {
     func ownOffer(_ model: CID) throws(NodeFault) -> ServerOffer {
         do {
             return ServerOffer(
-                peer: handle.peer, price: try peer.price(), precision: peer.inference.form(of: model).text)
+                peer: handle.peer, price: try peer.price(), precision: peer.inference.formName(of: model))
         } catch {
             throw NodeFault(.broken, "\(error)", code: "settings")
         }

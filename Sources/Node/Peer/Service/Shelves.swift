@@ -30,7 +30,7 @@ extension PeerService {
         return .object([
             "id": .string(model.cid.text), "name": .string(model.name), "family": .text(shelved?.family),
             "parameters": shelved.map { .integer($0.parameters) } ?? .null,
-            "precision": shelved == nil ? .null : .string(peer.inference.form(of: model.cid).text),
+            "precision": shelved == nil ? .null : .string(peer.inference.formName(of: model.cid)),
             "context_length": shelved.map { .integer($0.contextLength) } ?? .null, "bytes": .integer(model.bytes),
             "held": .string(shelved == nil ? "none" : "full"), "local": .bool(shelved != nil),
             "owner": .text(model.owner?.text),
@@ -107,7 +107,7 @@ extension PeerService {
             asset.shelved.map { shelved in
                 ModelFacts(
                     family: shelved.family, parameters: shelved.parameters, bytes: shelved.bytes,
-                    precision: peer.inference.form(of: model.cid).text, isLoaded: loaded.contains(asset.cid),
+                    precision: peer.inference.formName(of: model.cid), isLoaded: loaded.contains(asset.cid),
                     isEmbedder: shelved.family == FolderCheck.embedderFamily)
             }
         }
