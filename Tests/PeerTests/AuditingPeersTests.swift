@@ -6,6 +6,7 @@ import Ledger
 import Logging
 import NodeCore
 import Primitives
+import Records
 import Storage
 import Testing
 

@@ -3,6 +3,7 @@
 import Ledger
 import NodeCore
 import Primitives
+import Records
 import Testing
 
 @testable import Peer
