@@ -1,9 +1,9 @@
-// Where a run of tokens was seen last: for runs of 8, 5 and 3 tokens, by hash, one place each. What follows such a place
+// Where a run of tokens was seen last: for runs of 8, 5, 4 and 3 tokens, by hash, one place each. What follows such a place
 // is a guess at what comes next. Shared by the drafts that look in a sequence itself and by those that look in other texts.
 
 struct RunTable: Sendable {
     /// Lengths of the runs that are looked up, the longest first.
-    static let lengths = [8, 5, 3]
+    static let lengths = [8, 5, 4, 3]
     /// Stands between texts: no token, so that no run reaches from one into the next.
     static let edge: Int32 = -1
 
@@ -59,23 +59,23 @@ struct RunTable: Sendable {
         }
     }
 
-    /// What followed the longest end of `tokens` that is found here, `count` tokens at most and none of another text.
+    /// What followed the longest end of `tokens` that is found here, none of another text, and how long that end is.
     /// - Parameter least: tokens that must be equal.
-    func continuation(of end: ArraySlice<Int32>, least: Int, count: Int) -> ArraySlice<Int32> {
+    func continuation(of end: ArraySlice<Int32>, least: Int, count: Int) -> (tokens: ArraySlice<Int32>, match: Int) {
         for (table, length) in Self.lengths.enumerated() where length <= end.count && length >= least {
             let run = end.suffix(length)
             let found = Int(tables[table][slot(run)])
             guard found >= length, found < tokens.count, tokens[found - length..<found] == run else { continue }
             let following = tokens[found..<min(tokens.count, found + count)]
-            return following.prefix { $0 != Self.edge }
+            return (following.prefix { $0 != Self.edge }, length)
         }
-        return []
+        return ([], 0)
     }
 }
 
 /// Texts that answers are likely to quote: a datanet's rows as one model's tokens.
 package struct SpanTable: SpanIndex {
-    /// Tokens of all texts; what is beyond is not found. With its tables at most 7 MiB.
+    /// Tokens of all texts; what is beyond is not found. With its tables at most 9 MiB.
     package static let tokensMax = 1 << 18
 
     private let runs: RunTable
@@ -94,6 +94,6 @@ package struct SpanTable: SpanIndex {
     }
 
     package func continuation(of tokens: ArraySlice<Int32>, max: Int) -> ArraySlice<Int32> {
-        runs.continuation(of: tokens, least: Self.matchTokensMin, count: max)
+        runs.continuation(of: tokens, least: Self.matchTokensMin, count: max).tokens
     }
 }

@@ -191,6 +191,8 @@ extension Engine {
         // An answer that is checked delays others no more than a prompt does.
         if isRepeating, live.count > 1 { room = min(room, limits.promptTokensBesideAnswersMax) }
         room = min(room, sequence.request.prompt.count + sequence.tokensMax - sequence.tokens.count - 1)
+        // Pages are taken for what a guess can be, not for all that is left to say.
+        if !isRepeating { room = min(room, sequence.lookup?.tokensMax ?? 0) }
         while cursor.table.count * PagePool.positionsPerPage < sequence.cached + room,
             cursor.table.count < cursor.table.capacity, cache.available > live.count, cache.grow(cursor)
         {}
