@@ -19,6 +19,11 @@ enum BenchModel {
 
     static func path(_ plan: BenchmarkPlan) throws -> String { try plan.model ?? starter().model }
 
+    /// The one that was asked for, or all.
+    static func precisions(_ plan: BenchmarkPlan) -> [Precision] {
+        plan.precision.flatMap(Precision.init(rawValue:)).map { [$0] } ?? Precision.allCases
+    }
+
     static func load(_ path: String, _ precision: Precision) throws -> LoadedModel {
         try LoadedModel(folder: try MappedFolder(try FolderFiles.list(path, kind: .model)), precision: precision)
     }

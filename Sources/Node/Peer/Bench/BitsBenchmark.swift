@@ -4,6 +4,8 @@
 //
 //   f32, bf16, int8, int4   {"hashes": how many there are, "hash": the first, "runs": of how many}
 //   table                   a line a run
+//
+// Plain C is slow where numbers are not int8: minutes for all of it.
 
 import Arithmetic
 import Decoding
@@ -18,7 +20,7 @@ enum BitsBenchmark {
     static func run(_ plan: BenchmarkPlan) async throws -> [JSONMember] {
         let path = try BenchModel.path(plan)
         var members: [JSONMember] = [], table: [JSONValue] = []
-        for precision in Precision.allCases {
+        for precision in BenchModel.precisions(plan) {
             let model = try BenchModel.load(path, precision)
             var hashes: [String] = []
             for set in InstructionSet.available {

@@ -41,7 +41,7 @@ enum SpeculationBenchmark {
         }
         let rows = try BenchModel.rows(datanet.path)
         var members: [JSONMember] = []
-        for precision in Precision.allCases {
+        for precision in BenchModel.precisions(plan) {
             let model = try BenchModel.load(starter.model, precision)
             members.append(
                 JSONMember(
@@ -49,7 +49,7 @@ enum SpeculationBenchmark {
                     .members(
                         try measure(
                             model, rows, starter.adapters.first { $0.name == datanet.name }, precision,
-                            seconds: Double(plan.seconds) / Double(Precision.allCases.count)))))
+                            seconds: Double(plan.seconds) / Double(BenchModel.precisions(plan).count)))))
         }
         return members + [JSONMember("datanet", .string(datanet.name))]
     }
