@@ -16,7 +16,7 @@ struct AuditScene {
         let salts = (1...2).map { [UInt8](repeating: $0, count: 32) }
         opening = AuditOpening(
             promptTokens: [1, 2, 3, 70_000], answerTokens: [9, 8, 7], promptSalt: salts[0], answerSalt: salts[1],
-            stop: stop, ignoreEndOfSequence: ignoreEndOfSequence)
+            settings: DecodingSettings(stop: stop, ignoreEndOfSequence: ignoreEndOfSequence))
         receipt = world.sign(try Self.receipt(world, opening))
     }
 
@@ -31,8 +31,7 @@ struct AuditScene {
             Commitment(salt: opening.promptSalt, content: Commitment.content(tokens: opening.promptTokens)))
         receipt.answer = try #require(
             Commitment(salt: opening.answerSalt, content: Commitment.content(tokens: opening.answerTokens)))
-        receipt.decoding.extra = Commitment.settings(
-            stop: opening.stop, ignoreEndOfSequence: opening.ignoreEndOfSequence, salt: opening.promptSalt)
+        receipt.decoding.extra = opening.settings.commitment(salt: opening.promptSalt)
         return receipt
     }
 
@@ -74,8 +73,11 @@ struct AuditScene {
             fails(.prompt) { $0.promptSalt[0] ^= 1 }
             fails(.answer) { $0.answerTokens[0] = 10 }
             fails(.answer) { $0.answerSalt[31] ^= 1 }
-            fails(.settings) { $0.stop.append("x") }
-            fails(.settings) { $0.ignoreEndOfSequence.toggle() }
+            fails(.settings) { $0.settings.stop.append("x") }
+            fails(.settings) { $0.settings.ignoreEndOfSequence.toggle() }
+            fails(.settings) { $0.settings.bias = [AskBias(token: 1, bias: 1)] }
+            fails(.settings) { $0.settings.form = .json }
+            fails(.settings) { $0.settings.choice = 1 }
         }
     }
 
@@ -178,7 +180,7 @@ struct AuditScene {
         add(.answerTokens) { $0.opening.answerTokens.append(1) }
         add(.prompt) { $0.opening.promptTokens[0] = 0 }
         add(.answer) { $0.opening.answerTokens[0] = 0 }
-        add(.settings) { $0.opening.stop = ["a"] }
+        add(.settings) { $0.opening.settings.stop = ["a"] }
         add(.verdictSignature) { $0.verdicts[0].signature = $0.verdicts[1].signature }
         add(.verdictReceipt) { both(&$0) { $0.receipt = .zero } }
         add(.verdictOrder) { $0.verdicts.reverse() }

@@ -34,7 +34,7 @@ struct OrderTests {
         var commitments: Set<Digest> = []
         for (index, order) in orders.enumerated() {
             #expect(try AskOrder(decoding: order.encoded()) == order)
-            #expect(order.decoding.extra == order.settingsCommitment)
+            #expect(order.decoding.extra == order.settings.commitment(salt: order.promptSalt))
             // Log-probabilities and the fusion decide nothing that is not in the receipt's plain fields.
             let isPlain = index == 0 || index >= 8
             #expect((order.decoding.extra == nil) == isPlain)
@@ -65,7 +65,7 @@ struct OrderTests {
             #expect(throws: CBORFault.self) { try AskOrder(decoding: order.encoded()) }
         }
         let bytes = try order().encoded()
-        for (key, value) in [("stop", CBOR.array([])), ("ignoreEOS", .bool(false)), ("choice", .unsigned(0))] {
+        for (key, value) in [("bias", CBOR.array([])), ("choice", .unsigned(0)), ("scores", .unsigned(21))] {
             guard case .entries(let entries) = try CBOR.decode(bytes, limits: .default) else {
                 Issue.record("an order is a map")
                 return

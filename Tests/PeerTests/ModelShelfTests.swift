@@ -58,9 +58,7 @@ import Testing
         let peer = try SigningKey(seed: [UInt8](repeating: 3, count: 32)).publicKey.peerID
         let service = InferenceService(
             shelf: open.shelf, library: Library(read: { _ in nil }, datanet: { _ in nil }),
-            book: try AdapterBook(store: nil),
-            peer: peer,
-            precision: "bf16")
+            book: try AdapterBook(store: nil), peer: peer, precision: "bf16")
         #expect(service.precision(of: model) == .int4)
         try open.shelf.setPrecision(nil, of: model)
         #expect(open.shelf.entry(model)?.precision == nil && service.precision(of: model) == .bf16)

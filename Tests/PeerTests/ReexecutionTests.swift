@@ -42,7 +42,7 @@ import Testing
         let key = try SigningKey(seed: [UInt8](repeating: 9, count: 32)).publicKey
         let opening = AuditOpening(
             promptTokens: start.promptTokens, answerTokens: tokens, promptSalt: order.promptSalt,
-            answerSalt: order.answerSalt, stop: order.stop, ignoreEndOfSequence: order.ignoreEndOfSequence)
+            answerSalt: order.answerSalt, settings: order.settings)
         let receipt = Receipt(
             network: NetworkID(.zero), allowance: order.allowance, sequence: 1, request: order.request, expiry: 9,
             model: start.model, decoding: order.decoding,

@@ -17,7 +17,7 @@ package enum AuditFault: String, Error, Hashable, Sendable, CaseIterable, Custom
         case .answerTokens: "the answer has another number of tokens than the receipt says"
         case .prompt: "the receipt commits to another prompt"
         case .answer: "the receipt commits to another answer"
-        case .settings: "the receipt commits to other stop strings or another end of sequence"
+        case .settings: "the receipt commits to other settings: stop strings, end of sequence, bias, form or choice"
         case .verdictSignature: "a verdict's signature does not hold"
         case .verdictReceipt: "a verdict is on another receipt"
         case .verdictOrder: "the verdicts are not of two keys in ascending order"
@@ -35,26 +35,22 @@ package enum AuditFault: String, Error, Hashable, Sendable, CaseIterable, Custom
 package struct AuditOpening: ChainObject {
     package static let bytesMax = 640 << 10
     package static let tokenBytesMax = 512 << 10
-    package static let stopMax = 16
-    package static let stopBytesMax = 1024
 
     package var promptTokens: [UInt32]
     package var answerTokens: [UInt32]
     package var promptSalt: [UInt8]
     package var answerSalt: [UInt8]
-    package var stop: [String]
-    package var ignoreEndOfSequence: Bool
+    package var settings: DecodingSettings
 
     package init(
-        promptTokens: [UInt32], answerTokens: [UInt32], promptSalt: [UInt8], answerSalt: [UInt8], stop: [String] = [],
-        ignoreEndOfSequence: Bool = false
+        promptTokens: [UInt32], answerTokens: [UInt32], promptSalt: [UInt8], answerSalt: [UInt8],
+        settings: DecodingSettings = DecodingSettings()
     ) {
         self.promptTokens = promptTokens
         self.answerTokens = answerTokens
         self.promptSalt = promptSalt
         self.answerSalt = answerSalt
-        self.stop = stop
-        self.ignoreEndOfSequence = ignoreEndOfSequence
+        self.settings = settings
     }
 
     /// Whether this is what the receipt commits to.
@@ -65,8 +61,7 @@ package struct AuditOpening: ChainObject {
             throw .prompt
         }
         guard answerCommitment(answerTokens[...]) == receipt.answer else { throw .answer }
-        let settings = Commitment.settings(stop: stop, ignoreEndOfSequence: ignoreEndOfSequence, salt: promptSalt)
-        guard settings == receipt.decoding.extra else { throw .settings }
+        guard settings.commitment(salt: promptSalt) == receipt.decoding.extra else { throw .settings }
     }
 
     package func answerCommitment(_ tokens: ArraySlice<UInt32>) -> Commitment? {
@@ -74,12 +69,12 @@ package struct AuditOpening: ChainObject {
     }
 
     package var cbor: CBOR {
-        .map([
-            "prompt": .bytes(Commitment.content(tokens: promptTokens)),
-            "answer": .bytes(Commitment.content(tokens: answerTokens)), "promptSalt": .bytes(promptSalt),
-            "answerSalt": .bytes(answerSalt), "stop": .array(stop.map(CBOR.text)),
-            "ignoreEOS": .bool(ignoreEndOfSequence),
-        ])
+        .map(
+            [
+                ("prompt", CBOR.bytes(Commitment.content(tokens: promptTokens))),
+                ("answer", .bytes(Commitment.content(tokens: answerTokens))), ("promptSalt", .bytes(promptSalt)),
+                ("answerSalt", .bytes(answerSalt)),
+            ] + settings.pairs)
     }
 
     package init(cbor: CBOR) throws(CBORFault) {
@@ -88,15 +83,7 @@ package struct AuditOpening: ChainObject {
         answerTokens = try fields.tokens("answer")
         promptSalt = try fields.bytes("promptSalt", count: Commitment.saltBytes)
         answerSalt = try fields.bytes("answerSalt", count: Commitment.saltBytes)
-        var stop: [String] = []
-        for item in try fields.array("stop", max: Self.stopMax) {
-            guard case .text(let text) = item, text.utf8.count <= Self.stopBytesMax else {
-                throw fields.fault("stop", "holds something that is not a short text")
-            }
-            stop.append(text)
-        }
-        self.stop = stop
-        ignoreEndOfSequence = try fields.bool("ignoreEOS")
+        settings = try DecodingSettings(from: &fields)
         try fields.finish()
     }
 }
@@ -118,12 +105,5 @@ extension Commitment {
         return stride(from: 0, to: content.count, by: 4).map { offset in
             content[offset..<offset + 4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
         }
-    }
-
-    /// `Decoding.extra` of a request with stop strings, or one that goes on past the end of sequence; nil for neither.
-    package static func settings(stop: [String], ignoreEndOfSequence: Bool, salt: [UInt8]) -> Commitment? {
-        guard !stop.isEmpty || ignoreEndOfSequence else { return nil }
-        let content = CBOR.map(["stop": .array(stop.map(CBOR.text)), "ignoreEOS": .bool(ignoreEndOfSequence)])
-        return Commitment(salt: salt, content: content.encoded())
     }
 }

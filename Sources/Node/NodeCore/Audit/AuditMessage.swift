@@ -95,11 +95,11 @@ package struct AuditLimits: Hashable, Sendable {
 }
 
 extension OwnReceipt {
-    /// What opens the receipt; nil where the order does not read, or has settings that an opening does not hold.
+    /// What opens the receipt; nil where the order does not read.
     package var opening: AuditOpening? {
-        guard let order = try? AskOrder(decoding: order), order.canBeAudited else { return nil }
+        guard let order = try? AskOrder(decoding: order) else { return nil }
         return AuditOpening(
             promptTokens: promptTokens, answerTokens: answerTokens, promptSalt: order.promptSalt,
-            answerSalt: order.answerSalt, stop: order.stop, ignoreEndOfSequence: order.ignoreEndOfSequence)
+            answerSalt: order.answerSalt, settings: order.settings)
     }
 }

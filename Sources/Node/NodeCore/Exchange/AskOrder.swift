@@ -27,7 +27,8 @@ package struct AskOrder: Hashable, Sendable {
     package static let bytesMax = 512 << 10
     package static let version: UInt64 = 2
     package static let messagesMax = 256
-    package static let stopMax = 16
+    package static let stopMax = DecodingSettings.stopMax
+    package static let biasesMax = DecodingSettings.biasesMax
 
     /// 32 bytes chosen by the requester; asking twice with the same id is answered once.
     package var request: Digest
@@ -91,7 +92,7 @@ package struct AskOrder: Hashable, Sendable {
         self.logProbabilities = logProbabilities
         self.promptSalt = promptSalt
         self.answerSalt = answerSalt
-        self.decoding.extra = settingsCommitment
+        self.decoding.extra = settings.commitment(salt: promptSalt)
     }
 
     package func encoded() -> [UInt8] {
@@ -102,7 +103,7 @@ package struct AskOrder: Hashable, Sendable {
             ("precision", .text(precision)), ("adapters", .array(adapters.map(\.cbor))),
             ("decoding", decoding.cbor), ("promptSalt", .bytes(promptSalt)), ("answerSalt", .bytes(answerSalt)),
         ]
-        pairs += settingPairs
+        pairs += settings.pairs
         if let logProbabilities { pairs.append(("scores", .unsigned(UInt64(max(0, logProbabilities))))) }
         if let fusion { pairs.append(("fusion", .text(fusion))) }
         if let datanet { pairs.append(("datanet", .digest(datanet))) }
@@ -150,32 +151,23 @@ package struct AskOrder: Hashable, Sendable {
             datanet = digest
         }
         decoding = try Decoding(cbor: try fields.value("decoding"))
-        var stop: [String] = []
-        if let value = fields.optionalValue("stop") {
-            guard case .array(let items) = value, (1...Self.stopMax).contains(items.count) else {
-                throw fields.fault("stop", "is not an array of 1 to \(Self.stopMax)")
+        let settings = try DecodingSettings(from: &fields)
+        stop = settings.stop
+        ignoreEndOfSequence = settings.ignoreEndOfSequence
+        bias = settings.bias
+        form = settings.form
+        choice = settings.choice
+        logProbabilities = nil
+        if let value = fields.optionalValue("scores") {
+            guard case .unsigned(let count) = value, count <= UInt64(Self.scoresMax) else {
+                throw fields.fault("scores", "is not between 0 and \(Self.scoresMax)")
             }
-            for item in items {
-                guard case .text(let text) = item, text.utf8.count <= 1024 else {
-                    throw fields.fault("stop", "holds something that is not a short text")
-                }
-                stop.append(text)
-            }
+            logProbabilities = Int(count)
         }
-        self.stop = stop
-        ignoreEndOfSequence = false
-        if let value = fields.optionalValue("ignoreEOS") {
-            guard case .bool(true) = value else { throw fields.fault("ignoreEOS", "is there and not true") }
-            ignoreEndOfSequence = true
-        }
-        bias = try Self.biases(&fields)
-        form = try fields.optionalValue("form").map { value throws(CBORFault) in try AskForm(cbor: value) }
-        choice = UInt32(try Self.optional("choice", 1...Self.choiceMax, &fields) ?? 0)
-        logProbabilities = try Self.optional("scores", 0...UInt64(Self.scoresMax), &fields).map { Int($0) }
         promptSalt = try fields.bytes("promptSalt", count: Commitment.saltBytes)
         answerSalt = try fields.bytes("answerSalt", count: Commitment.saltBytes)
         prompt = try Self.prompt(from: &fields)
-        guard decoding.extra == settingsCommitment else {
+        guard decoding.extra == settings.commitment(salt: promptSalt) else {
             throw fields.fault("decoding", "has an extra that does not commit to the settings")
         }
         try fields.finish()

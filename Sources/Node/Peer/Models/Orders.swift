@@ -88,7 +88,7 @@ struct OrderPlan: Sendable {
         model.tokenizer = demand.tokenizer
         model.template = demand.template
         self.model = model
-        sampling = try Self.sampling(order.decoding, order.bias, choice: order.choice)
+        sampling = try Self.sampling(order.decoding, bias: order.bias, choice: order.choice)
         grammar = try order.form.map { form throws(JobFault) in try form.grammar() }
         tokensMax = Int(clamping: order.decoding.maxTokens)
         switch order.prompt {
@@ -100,24 +100,26 @@ struct OrderPlan: Sendable {
     }
 
     /// The engine that has what is named, to the letter, and what goes with the model.
+    /// - Parameter seed: DARE's, of a fusion.
     static func demand(
         _ model: ModelUse, seed: UInt64, shelf: ModelShelf
-    ) throws(JobFault) -> (key: EngineKey, fusion: AdapterFusion?, tokenizer: CID?, template: CID?) {
+    ) throws(JobFault) -> (key: EngineKey, tokenizer: CID?, template: CID?, fusion: AdapterFusion?) {
         guard let form = ComputeForm(text: model.precision) else {
             throw JobFault(.invalid, "precision", "this peer does not compute in \(model.precision)")
         }
         guard let entry = shelf.entry(model.weights), entry.kind == .model else {
             throw JobFault(.unknown(model.weights), code: "model")
         }
-        let fusion = try Self.fusion(model, seed: seed)
+        let fusion = try fusion(model, seed: seed)
         for use in model.adapters where shelf.entry(use.adapter)?.kind != .adapter {
             throw JobFault(.unknown(use.adapter), code: "adapter")
         }
         // A GGUF has all of them in one file.
         let packed = entry.folder.file(GGUFFile.name)?.root
         return (
-            EngineKey(model: model.weights, form: form), fusion, entry.folder.file(Tokenizer.file)?.root ?? packed,
-            entry.folder.file("chat_template.jinja")?.root ?? packed
+            EngineKey(model: model.weights, form: form),
+            entry.folder.file(Tokenizer.file)?.root ?? packed,
+            entry.folder.file("chat_template.jinja")?.root ?? packed, fusion
         )
     }
 
@@ -136,11 +138,9 @@ struct OrderPlan: Sendable {
     }
 
     /// An order's numbers are millionths.
-    static func sampling(
-        _ decoding: Decoding, _ biases: [AskBias] = [], choice: UInt32 = 0
-    ) throws(JobFault) -> Sampling {
+    static func sampling(_ decoding: Decoding, bias given: [AskBias], choice: UInt32) throws(JobFault) -> Sampling {
         var bias: [TokenBias] = []
-        for entry in biases {
+        for entry in given {
             guard let token = Int32(exactly: entry.token) else {
                 throw JobFault(.invalid, "token_out_of_range", "token \(entry.token) of the bias is in no vocabulary")
             }

@@ -12,6 +12,17 @@ extension InferenceService {
     /// - Parameter done: called once, from the engine's thread or the caller's.
     package func reexecute(_ order: ReexecutionOrder, done: @escaping @Sendable (Reexecution) -> Void) {
         let refuse: @Sendable (JobFault) -> Void = { done(.refused(code: $0.code, message: $0.message)) }
+        // A grammar takes a while to compile, and this may be the node's loop.
+        guard order.opening.settings.form == nil else {
+            return aside(refuse) { $0.repeated(order, refuse, done) }
+        }
+        repeated(order, refuse, done)
+    }
+
+    private func repeated(
+        _ order: ReexecutionOrder, _ refuse: @escaping @Sendable (JobFault) -> Void,
+        _ done: @escaping @Sendable (Reexecution) -> Void
+    ) {
         let plan: ReexecutionPlan
         do throws(JobFault) {
             plan = try ReexecutionPlan(order, shelf: shelf)
@@ -42,7 +53,8 @@ struct ReexecutionPlan: Sendable {
                 "the answer was computed by revision \(model.numerics) of the numerics, this peer has \(KernelNumerics.revision)"
             )
         }
-        let demand = try OrderPlan.demand(model, seed: order.receipt.decoding.seed, shelf: shelf)
+        let decoding = order.receipt.decoding
+        let demand = try OrderPlan.demand(model, seed: decoding.seed, shelf: shelf)
         guard model.tokenizer == demand.tokenizer, model.template == demand.template else {
             throw JobFault(.invalid, "tokenizer", "the receipt names another tokenizer or template than its model has")
         }
@@ -51,12 +63,14 @@ struct ReexecutionPlan: Sendable {
         guard let prompt = Self.ids(opening.promptTokens) else {
             throw JobFault(.invalid, "token_out_of_range", "the prompt has a token that is in no vocabulary")
         }
+        let settings = opening.settings
         request = Inference.GenerationRequest(
             prompt: prompt, adapter: demand.fusion == nil ? model.adapters.first?.adapter.text : nil,
-            tokensMax: Int(clamping: order.receipt.decoding.maxTokens),
-            sampling: try OrderPlan.sampling(order.receipt.decoding), stop: opening.stop,
-            ignoresEnd: opening.ignoreEndOfSequence, fusion: demand.fusion, tenant: "audit", priority: .background,
-            cacheDomain: Self.cacheDomain,
+            tokensMax: Int(clamping: decoding.maxTokens),
+            sampling: try OrderPlan.sampling(decoding, bias: settings.bias, choice: settings.choice),
+            stop: settings.stop, ignoresEnd: settings.ignoreEndOfSequence, fusion: demand.fusion, tenant: "audit",
+            priority: .background, cacheDomain: Self.cacheDomain,
+            grammar: try settings.form.map { form throws(JobFault) in try form.grammar() },
             // One that is in no vocabulary stays one that is not drawn.
             repeats: opening.answerTokens.map(Int32.init(bitPattern:)))
     }
