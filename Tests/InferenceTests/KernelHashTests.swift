@@ -10,21 +10,20 @@ import Testing
         KernelProgram.hashes(text).mapValues { Set($0.values) }
     }
 
-    @Test func everyInstructionSetAnswersTheSame() throws {
+    @Test func everyInstructionSetAnswersTheSame() async throws {
         guard let clang = KernelProgram.clang else {
             print("SKIPPED: KernelHashTests needs clang, which comes with the Swift toolchain")
             return
         }
-        try KernelProgram.inFolder { folder in
-            let host = folder.appendingPathComponent("host").path
-            try KernelProgram.build("hashes.c", clang, KernelProgram.host, into: host)
-            var (status, text) = try KernelProgram.run(host, [])
+        try await KernelProgram.inFolder { folder in
+            let host = try await KernelProgram.build("hashes.c", clang, KernelProgram.host, in: folder)
+            var (status, text) = try await KernelProgram.run(host, [])
             #expect(status == 0)
             let here = hashes(text)
             #expect(here.count == 8 && here.values.allSatisfy { $0.count == 1 }, "\(text)")
 
             // The planted difference must be seen.
-            (status, text) = try KernelProgram.run(host, ["planted"])
+            (status, text) = try await KernelProgram.run(host, ["planted"])
             if text.contains("avx2") || text.contains("neon") {
                 #expect(hashes(text)["int8"]?.count == 2)
             }
@@ -33,9 +32,8 @@ import Testing
                 print("SKIPPED: the arm64 kernels need qemu-aarch64 to run here (Debian: qemu-user-static)")
                 return
             }
-            let arm = folder.appendingPathComponent("arm64").path
-            try KernelProgram.build("hashes.c", clang, KernelProgram.arm64, into: arm)
-            (status, text) = try KernelProgram.run(qemu, [arm])
+            let arm = try await KernelProgram.build("hashes.c", clang, KernelProgram.arm64, in: folder)
+            (status, text) = try await KernelProgram.run(qemu, [arm])
             #expect(status == 0 && text.contains("neon-dot"), "\(text)")
             #expect(hashes(text) == here, "arm64 differs: \(text)")
         }

@@ -84,7 +84,7 @@ private struct Description {
     }
 }
 
-@Suite(.serialized) struct ModelHashTests {
+struct ModelHashTests {
     private static let tokens = 20
 
     private static let models: [URL] = {
@@ -109,12 +109,47 @@ private struct Description {
         return String(repeating: "0", count: 16 - digits.count) + digits
     }
 
-    @Test(arguments: models) func theEngineAndTheKernelsAloneAgree(url: URL) throws {
+    @Test func theEngineAndTheKernelsAloneAgree() async throws {
         guard let clang = KernelProgram.clang else {
             print("SKIPPED: ModelHashTests needs clang, which comes with the Swift toolchain")
             return
         }
-        var expected: [String: String] = [:], tokens: [Int32] = []
+        try await KernelProgram.inFolder { folder in
+            func objects(_ flags: [String]) async throws -> [String] {
+                try await KernelProgram.compile("model.c", clang, flags, in: folder)
+            }
+            func linked(_ objects: [String], _ file: URL, _ flags: [String]) async throws -> String {
+                let embedded = try await KernelProgram.embed(file, clang, flags, in: folder)
+                return try await KernelProgram.link(objects + [embedded], clang, flags, in: folder)
+            }
+            let host = try await objects(KernelProgram.host), qemu = KernelProgram.qemu
+            if qemu == nil { print("SKIPPED: arm64 needs qemu-aarch64 to run here (Debian: qemu-user-static)") }
+            let arm = qemu == nil ? [] : try await objects(KernelProgram.arm64)
+            for url in Self.models {
+                let (description, expected) = try Self.engine(url)
+                let file = folder.appendingPathComponent("model.bin"), name = url.lastPathComponent
+                try description.write(to: file)
+                let program = (
+                    here: try await linked(host, file, KernelProgram.host),
+                    there: qemu == nil ? nil : try await linked(arm, file, KernelProgram.arm64)
+                )
+                let here = try await KernelProgram.run(program.here, [])
+                #expect(here.status == 0)
+                Self.check(here.text, expected, name)
+                // The planted difference must be seen.
+                let planted = try await KernelProgram.run(program.here, ["planted"])
+                #expect(KernelProgram.hashes(planted.text)["f32"]?.values.contains(expected["f32"] ?? "") == false)
+                guard let qemu, let arm = program.there else { continue }
+                let there = try await KernelProgram.run(qemu, [arm])
+                #expect(there.status == 0 && there.text.contains("neon-dot"), "\(name): \(there.text)")
+                Self.check(there.text, expected, name)
+            }
+        }
+    }
+
+    /// What model.c is told, and the hash of each precision.
+    private static func engine(_ url: URL) throws -> (description: Data, hashes: [String: String]) {
+        var hashes: [String: String] = [:], tokens: [Int32] = []
         var description: Description?
         for precision in Precision.allCases {
             let model = try LoadedModel(folder: try folder(url), precision: precision)
@@ -122,37 +157,17 @@ private struct Description {
                 tokens = (0..<Self.tokens).map { Int32((11 + 37 * $0) % model.config.vocabulary) }
                 description = try Description(url, model, tokens)
             }
-            expected[precision.rawValue] = Self.hash(logits(of: tokens, model: model, chunk: 7, width: 2))
+            hashes[precision.rawValue] = hash(logits(of: tokens, model: model, chunk: 7, width: 2))
         }
-        try KernelProgram.inFolder { folder in
-            let file = folder.appendingPathComponent("model.bin")
-            try #require(description).data.write(to: file)
-            let define = "-DMODEL_FILE=\"\(file.path)\""
-            func check(_ text: String) {
-                let found = KernelProgram.hashes(text)
-                for (precision, hash) in expected {
-                    let sets = found[precision] ?? [:]
-                    #expect(!sets.isEmpty && Set(sets.values) == [hash], "\(precision) \(hash): \(text)")
-                    print("\(url.lastPathComponent) \(precision) \(hash) \(sets.keys.sorted())")
-                }
-            }
-            let host = folder.appendingPathComponent("host").path
-            try KernelProgram.build("model.c", clang, KernelProgram.host + [define], into: host)
-            let here = try KernelProgram.run(host, [])
-            #expect(here.status == 0)
-            check(here.text)
-            // The planted difference must be seen.
-            let planted = try KernelProgram.run(host, ["planted"])
-            #expect(KernelProgram.hashes(planted.text)["f32"]?.values.contains(expected["f32"] ?? "") == false)
-            guard let qemu = KernelProgram.qemu else {
-                print("SKIPPED: arm64 needs qemu-aarch64 to run here (Debian: qemu-user-static)")
-                return
-            }
-            let arm = folder.appendingPathComponent("arm64").path
-            try KernelProgram.build("model.c", clang, KernelProgram.arm64 + [define], into: arm)
-            let there = try KernelProgram.run(qemu, [arm])
-            #expect(there.status == 0 && there.text.contains("neon-dot"), "\(there.text)")
-            check(there.text)
+        return (try #require(description).data, hashes)
+    }
+
+    private static func check(_ text: String, _ expected: [String: String], _ name: String) {
+        let found = KernelProgram.hashes(text)
+        for (precision, hash) in expected {
+            let sets = found[precision] ?? [:]
+            #expect(!sets.isEmpty && Set(sets.values) == [hash], "\(name) \(precision) \(hash): \(text)")
+            print("\(name) \(precision) \(hash) \(sets.keys.sorted())")
         }
     }
 }

@@ -6,7 +6,6 @@
 // No libc, as hashes.c: clang --target=aarch64-linux-gnu -O2 -ffreestanding -nostdlib -static …
 #include <kernels.h>
 
-__asm__(".section .rodata\n.globl model\n.balign 64\nmodel: .incbin \"" MODEL_FILE "\"\n.globl model_end\nmodel_end:\n.text\n");
 extern const uint32_t model[];
 extern const uint32_t model_end[];
 

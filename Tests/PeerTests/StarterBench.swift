@@ -105,8 +105,7 @@ final class NewsBox: Sendable {
         var fault: String?
     }
 
-    /// - Parameter onToken: called with each token's number.
-    func answer(onToken: (Int) -> Void = { _ in }) async -> Answer {
+    func answer() async -> Answer {
         var answer = Answer()
         for await news in stream {
             switch news {
@@ -114,7 +113,6 @@ final class NewsBox: Sendable {
             case .token(let id, let text, _):
                 answer.tokens.append(id)
                 answer.text += text
-                onToken(answer.tokens.count)
             case .finished(let end): answer.end = end
             case .failed(let code, _): answer.fault = code
             }

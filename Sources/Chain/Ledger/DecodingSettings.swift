@@ -121,7 +121,8 @@ package struct DecodingSettings: Hashable, Sendable {
         var biases: [AskBias] = []
         for item in items {
             guard case .array(let parts) = item, parts.count == 2, case .unsigned(let id) = parts[0],
-                let token = UInt32(exactly: id), let bias = parts[1].narrow, biases.last.map({ $0.token < token }) ?? true
+                let token = UInt32(exactly: id), let bias = parts[1].narrow,
+                biases.last.map({ $0.token < token }) ?? true
             else { throw fields.fault("bias", "is not [token, millionths], ascending by token") }
             biases.append(AskBias(token: token, bias: bias))
         }

@@ -30,6 +30,8 @@ package struct ToolCallParser: Sendable {
     private var state: State
     private var pending = ""
     private var calls = 0
+    /// Between two calls there are line ends, which are nobody's words.
+    private var isAfterCall = false
 
     package init(_ form: ToolForm, names: Set<String>) {
         self.form = form
@@ -60,6 +62,11 @@ package struct ToolCallParser: Sendable {
             state = first == "{" ? .held : .text
             return []
         case .text:
+            if isAfterCall {
+                pending = String(pending.drop { $0.isNewline })
+                guard !pending.isEmpty else { return nil }
+                isAfterCall = false
+            }
             guard form != .bare else { return take(pending.endIndex) }
             let open = form.marks[0]
             if let range = pending.firstRange(of: open) {
@@ -85,8 +92,7 @@ package struct ToolCallParser: Sendable {
             pending.removeSubrange(..<range.upperBound)
             state = .text
             let found = read(held, isWhole: true)
-            // Between two calls there are line ends, which are nobody's words.
-            if found != nil { pending = String(pending.drop { $0.isNewline }) }
+            isAfterCall = found != nil
             return found ?? [.text(held)]
         }
     }

@@ -186,6 +186,7 @@ package struct PayerExchange: Sendable {
             receipt.model.adapters.map(\.adapter) == order.adapters.map(\.adapter)
                 && receipt.model.adapters.map(\.weight) == order.adapters.map(\.weight), "adapters")
         try require(receipt.model.fusion == order.fusion, "fusion")
+        try require(receipt.decoding.extra == order.decoding.extra, "extra")
         try require(receipt.decoding == order.decoding, "decoding")
         try require(receipt.promptTokens == UInt64(promptTokens.count), "promptTokens")
         try require(receipt.answerTokens == UInt64(answerTokens.count), "answerTokens")

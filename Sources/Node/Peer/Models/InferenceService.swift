@@ -68,7 +68,8 @@ package final class InferenceService: Sendable {
     }
 
     init(
-        shelf: ModelShelf, library: Library, book: AdapterBook, peer: PeerID, precision: Precision, limits: EngineLimits,
+        shelf: ModelShelf, library: Library, book: AdapterBook, peer: PeerID, precision: Precision,
+        limits: EngineLimits,
         threads: Int = 1, prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil)
     ) {
         self.shelf = shelf
