@@ -1,6 +1,6 @@
 // Log-probabilities on the wire, and what an order says of its settings.
 
-import Ledger
+package import Ledger
 import Primitives
 
 /// The log-probability of one token that was, or could have been, chosen. Not part of the receipt: the server's word.
