@@ -91,7 +91,9 @@ import Testing
         #expect(pool.offer(try transaction("ann", 6)) == .known)
         #expect(pool.offer(try transaction("ann", 6, fee: 2)) == .taken)
         #expect(pool.offer(try transaction("ann", 6, fee: 1)) == .full)
-        pool.executed(selected)
+        // The one that took another's place can never be executed now, and that is told.
+        let replaced = try transaction("ann", 6, fee: 2)
+        #expect(pool.executed(selected).map(\.id) == [replaced.id])
         #expect(pool.count == 1)
         pool.refuse(try transaction("ann", 9).id, .zeroAmount)
         #expect(pool.isEmpty)

@@ -85,7 +85,7 @@ private func number(_ name: String, or standard: UInt64) -> UInt64 {
         var found = 0
         for seed in UInt64(900)..<912 {
             let report = try runSimulation(
-                SimulationOptions(seed: seed, peers: 4, steps: 6000, faults: ["byzantine"]))
+                SimulationOptions(seed: seed, peers: 4, steps: 16_000, faults: ["byzantine"]))
             #expect(report.holds, "\(report.violations)")
             #expect(report.audits > 0 && report.accused <= 1)
             found += report.accused

@@ -64,13 +64,20 @@ package struct TransactionPool: Sendable {
     }
 
     /// Drops what a final batch executed, and whatever its nonces made stale.
-    package mutating func executed(_ transactions: [SignedTransaction]) {
+    /// - Returns: what is stale: another with its nonce, or a later one, was executed.
+    package mutating func executed(_ transactions: [SignedTransaction]) -> [SignedTransaction] {
+        let done = Set(transactions.map(\.id))
+        var stale: [SignedTransaction] = []
         for transaction in transactions {
             let sender = transaction.transaction.sender
             for nonce in waiting[sender]?.keys.sorted() ?? [] where nonce <= transaction.transaction.nonce {
+                if let entry = waiting[sender]?[nonce], !done.contains(entry.transaction.id) {
+                    stale.append(entry.transaction)
+                }
                 drop(sender, nonce)
             }
         }
+        return stale
     }
 
     /// The transactions for the next batch.

@@ -178,14 +178,18 @@ extension Node {
         refuse(transaction: id, fault)
         guard let position else { return }
         let expected = own[position].transaction.nonce
-        for gone in own[position...] {
-            if case .settleVoucher(let signed) = gone.transaction.action {
-                trade.held[signed.voucher.allowance]?.isClaimed = false
-            }
-        }
+        for gone in own[position...] { unclaim(gone) }
         for later in own[(position + 1)...] {
             refuse(transaction: later.id, .wrongNonce(expected: expected, got: later.transaction.nonce))
         }
+    }
+
+    /// The voucher that was to be settled is settled another time.
+    private mutating func unclaim(_ gone: SignedTransaction) {
+        guard gone.transaction.sender == account, case .settleVoucher(let signed) = gone.transaction.action else {
+            return
+        }
+        trade.held[signed.voucher.allowance]?.isClaimed = false
     }
 
     private mutating func refuse(transaction id: Digest, _ fault: TransactionFault) {
@@ -231,7 +235,7 @@ extension Node {
         }
         let contents = certified.batch.contents
         chain.receipts.settled(contents.receipts, height: header.height)
-        chain.transactions.executed(contents.transactions)
+        let stale = chain.transactions.executed(contents.transactions)
         let final = ConsensusMessage.final(FinalHeader(header: header, certificate: certified.certificate)).encoded()
         var then: [NodeContinuation] = [.effect(.notify(.final(certified)))]
         if header.proposer == account { then.append(.publish(Topics.batches(network), final)) }
@@ -245,6 +249,12 @@ extension Node {
             }
         }
         persist(writes(certified, transition, seed: seed), then: then)
+        // What can never be executed any more, whoever waits for it is told.
+        for gone in stale {
+            unclaim(gone)
+            let expected = chain.account(gone.transaction.sender).nonce
+            refuse(transaction: gone.id, .wrongNonce(expected: expected, got: gone.transaction.nonce))
+        }
         tradeSettled(certified)
         tellWork()
         runWaiting()

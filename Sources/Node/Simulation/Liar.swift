@@ -137,7 +137,7 @@ struct Liar {
 
     /// Whether the answer is not the model's any more.
     mutating func corrupt(_ tokens: inout [UInt32]) -> Bool {
-        guard !tokens.isEmpty, random.below(2) == 0 else { return false }
+        guard !tokens.isEmpty, random.below(4) != 0 else { return false }
         tokens[Int(random.below(UInt64(tokens.count)))] += 1000
         return true
     }

@@ -66,8 +66,8 @@ struct NetworkPlan {
         configuration.consensus.leaderTimeoutMax = .seconds(8)
         configuration.consensus.heartbeat = .seconds(10)
         configuration.consensus.batchIntervalMin = .milliseconds(400)
-        // Often, so that a short run sees some.
-        configuration.audits.share = 300_000
+        // Nearly always, so that a short run sees some.
+        configuration.audits.share = 900_000
         configuration.audits.opens = true
         configuration.audits.ownPerHourMax = 1_000
         configuration.audits.servedPerHourMax = 1_000

@@ -164,6 +164,7 @@ final class SimulatedWorld {
             if !node.ownTransactions().isEmpty { return "peer \(home.index) has transactions that nobody took" }
             if !node.unclaimed.isEmpty { return "peer \(home.index) has not claimed what it is owed" }
             if node.answersRunning > 0 { return "peer \(home.index) is still answering" }
+            if node.auditCounts.waiting > 0 { return "peer \(home.index) has answers to audit" }
         }
         if let lost = checker.unsettled(nodes: homes.map(\.node)) { return lost }
         return nil

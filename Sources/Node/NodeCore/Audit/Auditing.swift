@@ -66,6 +66,7 @@ extension Node {
         case .stranger(let stranger): strangerReexecuted(stranger, result)
         case .evidence(let receipt): evidenceReexecuted(receipt, result)
         }
+        beginDue()
     }
 
     /// This peer's word on what its kernels did.
@@ -142,9 +143,13 @@ extension Node {
             effects.append(.reset(stream))
             _ = links.end(stream)
         }
+        beginDue()
     }
 
-    mutating func auditClosed(_ number: UInt64) { refused(number, "closed", "the auditor ended without a verdict") }
+    mutating func auditClosed(_ number: UInt64) {
+        refused(number, "closed", "the auditor ended without a verdict")
+        beginDue()
+    }
 
     // MARK: What follows
 
@@ -231,6 +236,11 @@ extension Node {
             refused(number, "timed_out", "the auditor gave no verdict in time")
         }
         persist(audits.book.expire(moment.wall))
+        beginDue()
+    }
+
+    /// The next that nobody asked for, where nothing else is to be done.
+    private mutating func beginDue() {
         guard isIdle, !audits.due.isEmpty || audits.book.hasUntried,
             audits.admitsOwn(max: configuration.audits.ownPerHourMax, now: moment.instant)
         else { return }
