@@ -38,7 +38,7 @@ struct EngineLoad: Sendable {
 // @unchecked Sendable: `mailbox` is used with `condition` locked; the rest is fixed at init. Engine and live jobs are local
 // to `run`, which one thread executes.
 final class EngineWorker: @unchecked Sendable {
-    private struct Mailbox {
+    struct Mailbox {
         var jobs: [EngineJob] = []
         /// What people want of adapters.
         var orders: [AdapterOrder] = []
@@ -50,23 +50,23 @@ final class EngineWorker: @unchecked Sendable {
         var load = EngineLoad()
     }
 
-    private let key: EngineKey
-    private let shelf: ModelShelf
+    let key: EngineKey
+    let shelf: ModelShelf
     private let limits: EngineLimits
     private let means: EngineMeans
     /// With peers that compute layers.
     private let sessions = SessionList()
-    private let book: AdapterBook
-    private let condition = NSCondition()
-    private var mailbox = Mailbox()
+    let book: AdapterBook
+    let condition = NSCondition()
+    var mailbox = Mailbox()
 
     private static let stackBytes = 8 << 20
     /// How long the thread sleeps while all that it has waits for an adapter: a client that leaves is seen so soon.
     private static let napSeconds = 0.02
     private let start = ContinuousClock.now
-    private let reading = DispatchQueue(label: "openledger.adapters", attributes: .concurrent)
+    let reading = DispatchQueue(label: "openledger.adapters", attributes: .concurrent)
 
-    private struct LoadFault: Error {
+    struct LoadFault: Error {
         let reason: String
     }
 
@@ -131,14 +131,14 @@ final class EngineWorker: @unchecked Sendable {
 
     // MARK: The thread
 
-    private struct Live {
+    struct Live {
         let job: EngineJob
         let sink: (JobEvent) -> Void
         var sequences: [SequenceID]
     }
 
     /// What the thread holds; never leaves it.
-    private struct Desk {
+    struct Desk {
         let engine: Engine
         var live: [UInt64: Live] = [:]
         var owners: [SequenceID: (job: UInt64, place: Int)] = [:]
@@ -226,115 +226,6 @@ final class EngineWorker: @unchecked Sendable {
             }
             return Work(jobs: mailbox.jobs, orders: mailbox.orders, loads: mailbox.loads)
         }
-    }
-
-    // MARK: Adapters
-
-    private func read(_ load: AdapterLoad, config: ModelConfig) {
-        reading.async { [weak self, shelf, precision = key.precision] in
-            let result: Result<LoadedAdapter, LoadFault>
-            let start = ContinuousClock.now
-            do {
-                result = .success(try Self.adapter(load, shelf: shelf, config: config, precision: precision))
-            } catch {
-                result = .failure(LoadFault(reason: "\(error)"))
-            }
-            EngineMetrics.adapterLoaded(in: ContinuousClock.now - start)
-            guard let self else { return }
-            condition.withLock {
-                mailbox.loads.append((load, result))
-                condition.signal()
-            }
-        }
-    }
-
-    private static func adapter(
-        _ load: AdapterLoad, shelf: ModelShelf, config: ModelConfig, precision: Precision
-    ) throws -> LoadedAdapter {
-        switch load.work {
-        case .fuse(let fused): return try fused.make()
-        case .read(let name, let cid):
-            guard let cid else { throw LoadFault(reason: "\(name) has no CID") }
-            return try LoadedAdapter(folder: try shelf.folder(cid), config: config, precision: precision)
-        }
-    }
-
-    private func settle(_ load: AdapterLoad, _ result: Result<LoadedAdapter, LoadFault>, _ desk: inout Desk) {
-        defer {
-            if case .read(let name, let cid?) = load.work {
-                var fault: String?
-                if case .failure(let reason) = result { fault = reason.reason }
-                book.loaded(cid, fault: fault)
-                if desk.passing.remove(cid) != nil { desk.engine.unpin(adapter: name) }
-            }
-        }
-        switch result {
-        case .success(let adapter): desk.engine.loaded(load, adapter)
-        case .failure(let fault): desk.engine.failed(load, reason: fault.reason)
-        }
-    }
-
-    /// Makes the engine know an adapter of its model.
-    private func declare(_ adapter: CID, _ desk: inout Desk) throws(JobFault) {
-        do throws(ShelfFault) {
-            guard let entry = shelf.entry(adapter), entry.kind == .adapter else { throw .unknown(adapter) }
-            guard entry.folder.base == key.model else {
-                throw .file(name: entry.name, reason: "is an adapter of another model")
-            }
-            guard !desk.adapters.contains(adapter) else { return }
-            do throws(EngineFault) {
-                try desk.engine.declare(adapter.text, cid: adapter, bytes: Int(clamping: entry.bytes))
-            } catch {
-                throw .file(name: entry.name, reason: error.description)
-            }
-            desk.adapters.insert(adapter)
-        } catch {
-            if desk.adapters.remove(adapter) != nil { desk.engine.unregister(adapter.text) }
-            throw JobFault(error, code: "adapter")
-        }
-    }
-
-    /// Pins outlive the engine that they were made in.
-    private func keepPinned(_ desk: inout Desk) {
-        for cid in book.pins where shelf.entry(cid)?.folder.base == key.model {
-            guard (try? declare(cid, &desk)) != nil else { continue }
-            try? desk.engine.pin(adapter: cid.text)
-        }
-    }
-
-    private func perform(_ order: AdapterOrder, _ desk: inout Desk) {
-        var asked: [CID] = []
-        do throws(JobFault) {
-            switch order.action {
-            case .look(let cids): asked = cids
-            case .load(let cid), .pin(let cid):
-                asked = [cid]
-                try declare(cid, &desk)
-                let wasPinned = desk.engine.isPinned(adapter: cid.text)
-                do throws(EngineFault) { try desk.engine.pin(adapter: cid.text) } catch { throw JobFault(error) }
-                if case .pin = order.action {
-                    desk.passing.remove(cid)
-                } else if !wasPinned {
-                    if desk.engine.isResident(adapter: cid.text) {
-                        desk.engine.unpin(adapter: cid.text)
-                    } else {
-                        desk.passing.insert(cid)
-                    }
-                }
-            case .unpin(let cid):
-                asked = [cid]
-                desk.engine.unpin(adapter: cid.text)
-            case .unload(let cid):
-                asked = [cid]
-                desk.passing.remove(cid)
-                if desk.adapters.remove(cid) != nil { desk.engine.unregister(cid.text) }
-            }
-        } catch {
-            return order.reply(.failure(error))
-        }
-        var reports: [CID: AdapterReport] = [:]
-        for cid in asked { reports[cid] = desk.engine.report(adapter: cid.text) }
-        order.reply(.success(reports))
     }
 
     /// Refuses what is in the mailbox and lets nothing more in.
