@@ -16,21 +16,11 @@ public struct Digest: Hashable, Comparable, Sendable {
         var d: UInt64
 
         subscript(_ index: Int) -> UInt64 {
-            get {
-                switch index {
-                case 0: a
-                case 1: b
-                case 2: c
-                default: d
-                }
-            }
-            set {
-                switch index {
-                case 0: a = newValue
-                case 1: b = newValue
-                case 2: c = newValue
-                default: d = newValue
-                }
+            switch index {
+            case 0: a
+            case 1: b
+            case 2: c
+            default: d
             }
         }
     }
@@ -41,10 +31,18 @@ public struct Digest: Hashable, Comparable, Sendable {
 
     /// - Returns: nil unless `bytes` has exactly 32 bytes.
     public init?(_ bytes: some Collection<UInt8>) {
-        guard bytes.count == Self.byteCount else { return nil }
-        var words = Words(a: 0, b: 0, c: 0, d: 0)
-        for (index, byte) in bytes.enumerated() { words[index >> 3] = words[index >> 3] << 8 | UInt64(byte) }
+        // Byte by byte through a collection that the compiler does not know here, it was half of a peer's start.
+        let known = bytes.withContiguousStorageIfAvailable { Self.words(UnsafeRawBufferPointer($0)) }
+        guard let words = known ?? Array(bytes).withUnsafeBytes(Self.words) else { return nil }
         self.words = words
+    }
+
+    private static func words(_ bytes: UnsafeRawBufferPointer) -> Words? {
+        guard bytes.count == byteCount else { return nil }
+        func word(_ offset: Int) -> UInt64 {
+            UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        }
+        return Words(a: word(0), b: word(8), c: word(16), d: word(24))
     }
 
     /// Hashes `bytes`.
@@ -71,19 +69,15 @@ public struct Digest: Hashable, Comparable, Sendable {
     }
 
     private init(hash: SHA256.Digest) {
-        var words = Words(a: 0, b: 0, c: 0, d: 0)
-        hash.withUnsafeBytes { raw in
-            for index in 0..<4 {
-                words[index] = UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
-            }
-        }
+        guard let words = hash.withUnsafeBytes(Self.words) else { preconditionFailure("SHA-256 has 32 bytes") }
         self.words = words
     }
 
     public var bytes: [UInt8] {
         [UInt8](unsafeUninitializedCapacity: Self.byteCount) { buffer, count in
-            for index in 0..<Self.byteCount {
-                buffer[index] = UInt8(truncatingIfNeeded: words[index >> 3] >> UInt64(56 - (index & 7) * 8))
+            let raw = UnsafeMutableRawBufferPointer(buffer)
+            for index in 0..<4 {
+                raw.storeBytes(of: words[index].bigEndian, toByteOffset: index * 8, as: UInt64.self)
             }
             count = Self.byteCount
         }

@@ -1,12 +1,14 @@
 // The text forms of bytes that the field uses: hexadecimal, base32 (multibase "b"), base58btc, base64.
 // Each decoder refuses what its encoder would not write, so a text names one byte string only.
+//
+// Encoders copy first: a loop over a sequence that the compiler does not know costs a call a byte.
 
 public enum Hex {
     private static let digits = Array("0123456789abcdef".utf8)
 
     public static func encode(_ bytes: some Sequence<UInt8>) -> String {
         var text: [UInt8] = []
-        for byte in bytes {
+        for byte in Array(bytes) {
             text.append(digits[Int(byte >> 4)])
             text.append(digits[Int(byte & 15)])
         }
@@ -44,7 +46,7 @@ public enum Base32 {
         var text: [UInt8] = []
         var buffer: UInt32 = 0
         var bits: UInt32 = 0
-        for byte in bytes {
+        for byte in Array(bytes) {
             buffer = buffer << 8 | UInt32(byte)
             bits += 8
             while bits >= 5 {
@@ -62,7 +64,7 @@ public enum Base32 {
         var bytes: [UInt8] = []
         var buffer: UInt32 = 0
         var bits: UInt32 = 0
-        for character in text.utf8 {
+        for character in Array(text.utf8) {
             let value: UInt32
             switch character {
             case UInt8(ascii: "a")...UInt8(ascii: "z"): value = UInt32(character - UInt8(ascii: "a"))

@@ -5,7 +5,8 @@
 //
 //   one_adapter        tokens answered a second where all requests want the same adapter
 //   zipf               the same over 1,000 adapters; share: against that
-//   cold               from an adapter being asked for to its being ready: median, 99th percentile, worst, ms
+//   cold               from an adapter being asked for to its being in memory: median, 99th percentile, worst, ms;
+//   joined             the same until the step under way is over and the engine takes it in: median, ms
 
 import Arithmetic
 import Dispatch
@@ -36,8 +37,8 @@ enum AdapterBenchmark {
         let one = try traffic.run(seconds: half, names: 1)
         let many = try traffic.run(seconds: half, names: adapters)
         let waits = many.coldSeconds.sorted()
-        func cold(_ part: Double) -> Double {
-            waits.isEmpty ? 0 : waits[min(waits.count - 1, Int(Double(waits.count) * part))]
+        func part(_ part: Double, of sorted: [Double]) -> Double {
+            sorted.isEmpty ? 0 : sorted[min(sorted.count - 1, Int(Double(sorted.count) * part))]
         }
         return [
             JSONMember("model", .string((path as NSString).lastPathComponent)),
@@ -49,9 +50,10 @@ enum AdapterBenchmark {
             .figure("share", many.tokensPerSecond / one.tokensPerSecond, decimals: 3),
             JSONMember("requests", .integer(many.requests)), JSONMember("errors", .integer(one.errors + many.errors)),
             JSONMember("loads", .integer(waits.count)),
-            .figure("cold_ms_median", cold(0.5) * 1000, decimals: 2),
-            .figure("cold_ms_p99", cold(0.99) * 1000, decimals: 2),
+            .figure("cold_ms_median", part(0.5, of: waits) * 1000, decimals: 2),
+            .figure("cold_ms_p99", part(0.99, of: waits) * 1000, decimals: 2),
             .figure("cold_ms_worst", (waits.last ?? 0) * 1000, decimals: 2),
+            .figure("joined_ms_median", part(0.5, of: many.joinedSeconds.sorted()) * 1000, decimals: 2),
             JSONMember("resident_bytes_most", .integer(many.residentMost)),
         ]
     }
@@ -63,7 +65,15 @@ enum AdapterBenchmark {
             var requests = 0
             var errors = 0
             var coldSeconds: [Double] = []
+            var joinedSeconds: [Double] = []
             var residentMost = 0
+        }
+
+        private struct Read {
+            let load: AdapterLoad
+            let adapter: Result<LoadedAdapter, any Error>
+            /// Since it was asked for.
+            let seconds: Double
         }
 
         private let model: LoadedModel
@@ -87,7 +97,7 @@ enum AdapterBenchmark {
             for index in 0..<names { try engine.declare("\(index)", bytes: size) }
             var random = SeededRandom(seed: 7)
             let zipf = Zipf(names)
-            let inbox = Shared<[(load: AdapterLoad, adapter: Result<LoadedAdapter, any Error>)]>([])
+            let inbox = Shared<[Read]>([])
             var asked: [UInt64: Stopwatch] = [:]
             var live: Set<SequenceID> = []
             var outcome = Outcome()
@@ -104,11 +114,24 @@ enum AdapterBenchmark {
                     defer { box.removeAll() }
                     return box
                 }
-                for (load, result) in came {
-                    if let began = asked.removeValue(forKey: load.serial) { outcome.coldSeconds.append(began.seconds) }
-                    switch result {
-                    case .success(let adapter): engine.loaded(load, adapter)
-                    case .failure(let fault): engine.failed(load, reason: "\(fault)")
+                for read in came {
+                    if let began = asked.removeValue(forKey: read.load.serial) {
+                        outcome.coldSeconds.append(read.seconds)
+                        outcome.joinedSeconds.append(began.seconds)
+                    }
+                    switch read.adapter {
+                    case .success(let adapter): engine.loaded(read.load, adapter)
+                    case .failure(let fault): engine.failed(read.load, reason: "\(fault)")
+                    }
+                }
+                // Before the step, so that they are read meanwhile.
+                for load in engine.takeLoads() {
+                    let began = Stopwatch()
+                    asked[load.serial] = began
+                    guard case .read(let name, _) = load.work, let index = Int(name) else { continue }
+                    reading.async { [self] in
+                        let result = Result { try read(index) }
+                        inbox.change { $0.append(Read(load: load, adapter: result, seconds: began.seconds)) }
                     }
                 }
                 for output in engine.step() {
@@ -116,14 +139,6 @@ enum AdapterBenchmark {
                     guard let finish = output.finish else { continue }
                     live.remove(output.id)
                     if finish != .length { outcome.errors += 1 }
-                }
-                for load in engine.takeLoads() {
-                    asked[load.serial] = Stopwatch()
-                    guard case .read(let name, _) = load.work, let index = Int(name) else { continue }
-                    reading.async { [self] in
-                        let result = Result { try read(index) }
-                        inbox.change { $0.append((load, result)) }
-                    }
                 }
                 if engine.isWaitingForAdapters { Thread.sleep(forTimeInterval: 0.0005) }
                 outcome.residentMost = max(outcome.residentMost, engine.statistics.adapterBytes)

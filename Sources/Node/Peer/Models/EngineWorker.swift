@@ -166,6 +166,8 @@ final class EngineWorker: @unchecked Sendable {
             for order in work.orders { perform(order, &desk) }
             for job in work.jobs { begin(job, &desk) }
             cancelAbandoned(&desk)
+            // Before the step, so that they are read while it runs; and after it, for what it made room for.
+            for load in desk.engine.takeLoads() { read(load, config: desk.engine.model.config) }
             let outputs = desk.engine.step(now: now)
             if let lost = desk.engine.lost { return end(with: .layersMissing(lost.description), &desk) }
             for load in desk.engine.takeLoads() { read(load, config: desk.engine.model.config) }
