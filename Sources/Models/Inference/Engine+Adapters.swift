@@ -1,6 +1,6 @@
 // The engine's door for adapters. Those that are declared are read when a request first asks for them:
 //
-//     for load in engine.takeLoads() {                   // after each step, on the engine's thread
+//     for load in engine.takeLoads() {                   // before each step, on the engine's thread
 //         somewhere { adapter = try load.work … }        // off it
 //         engine.loaded(load, adapter) or engine.failed(load, reason)
 //     }

@@ -28,7 +28,7 @@ package struct EngineLimits: Hashable, Sendable {
     package var adaptersMax = 65536
     package var adapterBytesMax = 256 << 20
     /// Adapters that are being read at once.
-    package var adapterLoadsMax = 4
+    package var adapterLoadsMax = 2
     /// Adapters in one fusion.
     package var fusedMax = 16
     package var stopStringsMax = 16

@@ -21,8 +21,40 @@
         return bad;                                                                                          \
     }
 
-TILE(tile_16, uint16_t)
+TILE(tile_16_any, uint16_t)
 TILE(tile_32, uint32_t)
+
+typedef uint16_t square_row __attribute__((vector_size(32)));
+
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+
+// Sixteen rows and sixteen columns: to shuffle rows i and i + 8 together four times is to transpose.
+static uint32_t square(const char *source, size_t stride, uint16_t exponent, uint16_t *out) {
+    square_row rows[16], mixed[16], bad = {0};
+    for (int i = 0; i < 16; i++) {
+        __builtin_memcpy(&rows[i], source + (size_t)i * stride, 32);
+        bad |= (square_row)((rows[i] & exponent) == exponent);
+    }
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 8; i++) {
+            mixed[2 * i] = LOW(rows[i], rows[i + 8]);
+            mixed[2 * i + 1] = HIGH(rows[i], rows[i + 8]);
+        }
+        for (int i = 0; i < 16; i++) rows[i] = mixed[i];
+    }
+    __builtin_memcpy(out, rows, 512);
+    uint32_t any = 0;
+    for (int i = 0; i < 16; i++) any |= bad[i];
+    return any;
+}
+
+static uint32_t tile_16(const char *source, size_t rows, size_t columns, uint16_t exponent, uint16_t *out) {
+    if (rows < 16 || columns % 16) return tile_16_any(source, rows, columns, exponent, out);
+    uint32_t bad = 0;
+    for (size_t c = 0; c < columns; c += 16) bad |= square(source + c * 2, columns * 2, exponent, out + c * 16);
+    return bad;
+}
 
 int32_t kernel_tile_16(const void *source, size_t rows, size_t columns, uint16_t exponent, void *tiles) {
     uint32_t bad = 0;
