@@ -27,8 +27,8 @@ package struct EngineLimits: Hashable, Sendable {
     /// Adapters that are known by name, and the memory of those whose weights are here; never exceeded.
     package var adaptersMax = 65536
     package var adapterBytesMax = 256 << 20
-    /// Adapters that are being read at once.
-    package var adapterLoadsMax = 2
+    /// Adapters that are being read at once: to read is to compute, and the other cores have work of their own.
+    package var adapterLoadsMax = 1
     /// Adapters in one fusion.
     package var fusedMax = 16
     package var stopStringsMax = 16
