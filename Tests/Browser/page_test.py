@@ -17,6 +17,7 @@ import time
 import urllib.request
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.chrome.service import Service
@@ -54,6 +55,16 @@ class Page:
 
     def one(self, selector):
         return self.wait(lambda d: d.find_elements(By.CSS_SELECTOR, selector))[0]
+
+    def press(self, selector):
+        """Clicks; again where the page was filled anew between finding and clicking."""
+        def click(_):
+            try:
+                found = self.all(selector)
+                return bool(found) and (found[0].click() or True)
+            except StaleElementReferenceException:
+                return False
+        self.wait(click)
 
     def all(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
@@ -222,11 +233,11 @@ def manage(page, is_fake):
     page.go("/adapters")
     check("the adapters are listed", page.has("food") and page.has("rank"), page.text)
     if not is_fake:
-        page.wait(lambda d: [b for b in page.all("main button[aria-label='Pin food']")])[0].click()
+        page.press("main button[aria-label='Pin food']")
         check("an adapter is pinned", page.has("pinned") and page.has("in memory"), page.text)
-        page.wait(lambda d: page.all("main button[aria-label='Unpin food']"))[0].click()
+        page.press("main button[aria-label='Unpin food']")
         check("and unpinned", page.wait(lambda d: page.all("main button[aria-label='Pin food']")))
-        page.wait(lambda d: page.all("main button[aria-label='Unload food']"))[0].click()
+        page.press("main button[aria-label='Unload food']")
         check("and unloaded", page.wait(lambda d: page.all("main button[aria-label='Load food']")), page.text)
     page.one("input[name=fusion-name]").send_keys("kitchen")
     for name, weight in [("food", "0.7")] + ([] if is_fake else [("anatomy", "-0.3")]):
