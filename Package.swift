@@ -46,6 +46,9 @@ var targets: [Target] = [
     .systemLibrary(
         name: "CUV", path: "Sources/Base/CUV", pkgConfig: "libuv",
         providers: [.apt(["libuv1-dev"]), .brew(["libuv"])]),
+    .systemLibrary(
+        name: "CDivSufSort", path: "Sources/Base/CDivSufSort", pkgConfig: "libdivsufsort",
+        providers: [.apt(["libdivsufsort-dev"]), .brew(["libdivsufsort"])]),
     core("Primitives", "Base", ["CSodium", crypto]),
     core("Records", "Base", ["Primitives"]),
     core("Messages", "Base", [protobuf]),
@@ -59,6 +62,7 @@ var targets: [Target] = [
     .target(
         name: "Kernels", path: "Sources/Models/Kernels",
         cSettings: [.define("NDEBUG")], linkerSettings: [.linkedLibrary("m")]),
+    .target(name: "EvidenceKernels", path: "Sources/Models/EvidenceKernels", cSettings: [.define("NDEBUG")]),
     core("Arithmetic", "Models", ["Kernels"]),
     core("ModelFiles", "Models", ["Kernels", "Primitives"]),
     core("Tokenizers", "Models", ["ModelFiles", "Primitives"]),
@@ -67,7 +71,9 @@ var targets: [Target] = [
         "Inference", "Models",
         ["Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Primitives", "Records"]),
     core("Datanets", "Models", ["Primitives", "Records"]),
-    core("Attribution", "Models", ["Inference", "Datanets", "Primitives", "Records"]),
+    core(
+        "Attribution", "Models",
+        ["Decoding", "Datanets", "EvidenceKernels", "CDivSufSort", "Primitives", "Records"]),
 
     // Chain
     core("Ledger", "Chain", ["Primitives", "Records"]),
@@ -122,7 +128,8 @@ var targets: [Target] = [
         "Inference",
         ["Inference", "Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Records", "Primitives"]),
     tests("Datanets", ["Datanets", "Records", "Primitives"]),
-    tests("Attribution", ["Attribution", "Datanets", "Records", "Primitives"]),
+    tests(
+        "Attribution", ["Attribution", "Decoding", "Datanets", "EvidenceKernels", "Ledger", "Records", "Primitives"]),
     tests("Ledger", ["Ledger", "Records", "Primitives"]),
     tests("Sequencing", ["Sequencing", "Ledger", "Records", "Primitives"]),
     tests("LightClient", ["LightClient", "Ledger", "Records", "Primitives"]),

@@ -140,24 +140,6 @@ private struct FakeModel {
         #expect(helped.passes < alone.passes)
     }
 
-    /// Texts of others: five tokens must be equal, and nothing is read across the end of a text.
-    @Test func aTableOfTextsEndsWithEachText() {
-        let table = SpanTable(texts: [[1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13]])
-        #expect(Array(table.continuation(of: [0, 1, 2, 3, 4, 5], max: 9)) == [6, 7])
-        #expect(Array(table.continuation(of: [0, 1, 2, 3, 4, 5], max: 1)) == [6])
-        #expect(table.continuation(of: [3, 4, 5], max: 9).isEmpty)
-        #expect(table.continuation(of: [3, 4, 5, 6, 7], max: 9).isEmpty)
-        #expect(table.continuation(of: [6, 7, 8, 9, 10], max: 9).isEmpty)
-        let full = SpanTable(texts: (0..<40).map { place in (0..<10_000).map { Int32($0 + place * 10_000) } })
-        // A place holds one run, the last one: some are lost, those that are found are right.
-        let found = stride(from: 5, to: 399_000, by: 1_000).filter { start in
-            let next = full.continuation(of: (start..<start + 8).map { Int32($0) }[...], max: 2)
-            #expect(next.isEmpty || Array(next) == [Int32(start + 8), Int32(start + 9)])
-            return !next.isEmpty
-        }
-        #expect(found.count > 150 && found.allSatisfy { $0 < 270_000 })
-    }
-
     /// Guesses that fail more often than not are given up, for longer each time; those that hold come back at once.
     @Test func failuresAreWaitedOut() {
         var lookup = LookupDraft(prompt: [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3])

@@ -120,6 +120,13 @@ package struct RetrievalIndex: Sendable {
         }
     }
 
+    /// How rare a word is among the completions: its inverse document frequency, `FixedPoint.fractionBits` bits behind
+    /// the point.
+    package func rarity(of word: String) -> UInt64 {
+        let collection = collections[RowField.completion.rawValue]
+        return FixedPoint.inverseDocumentFrequency(collection.documentCounts[word] ?? 0, among: collection.rows)
+    }
+
     /// Every row's score, by ordinal.
     private func scores(for question: String) -> [UInt64] {
         var scores = [UInt64](repeating: 0, count: rowCount)

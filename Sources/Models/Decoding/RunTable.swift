@@ -1,11 +1,9 @@
 // Where a run of tokens was seen last: for runs of 8, 5, 4 and 3 tokens, by hash, one place each. What follows such a place
-// is a guess at what comes next. Shared by the drafts that look in a sequence itself and by those that look in other texts.
+// is a guess at what comes next.
 
 struct RunTable: Sendable {
     /// Lengths of the runs that are looked up, the longest first.
     static let lengths = [8, 5, 4, 3]
-    /// Stands between texts: no token, so that no run reaches from one into the next.
-    static let edge: Int32 = -1
 
     private(set) var tokens: [Int32] = []
     /// Tokens that are indexed; later ones are not found.
@@ -59,41 +57,15 @@ struct RunTable: Sendable {
         }
     }
 
-    /// What followed the longest end of `tokens` that is found here, none of another text, and how long that end is.
+    /// What followed the longest end of `tokens` that is found here, and how long that end is.
     /// - Parameter least: tokens that must be equal.
     func continuation(of end: ArraySlice<Int32>, least: Int, count: Int) -> (tokens: ArraySlice<Int32>, match: Int) {
         for (table, length) in Self.lengths.enumerated() where length <= end.count && length >= least {
             let run = end.suffix(length)
             let found = Int(tables[table][slot(run)])
             guard found >= length, found < tokens.count, tokens[found - length..<found] == run else { continue }
-            let following = tokens[found..<min(tokens.count, found + count)]
-            return (following.prefix { $0 != Self.edge }, length)
+            return (tokens[found..<min(tokens.count, found + count)], length)
         }
         return ([], 0)
-    }
-}
-
-/// Texts that answers are likely to quote: a datanet's rows as one model's tokens.
-package struct SpanTable: SpanIndex {
-    /// Tokens of all texts; what is beyond is not found. With its tables at most 9 MiB.
-    package static let tokensMax = 1 << 18
-
-    private let runs: RunTable
-    /// Tokens that must be equal: fewer than in the sequence itself would find something everywhere.
-    private static let matchTokensMin = 5
-
-    /// Takes texts in their order, as many as there is room for.
-    package init(texts: some Sequence<[Int32]>) {
-        var tokens: [Int32] = []
-        for text in texts {
-            guard tokens.count + text.count + 1 <= Self.tokensMax else { break }
-            tokens += text
-            tokens.append(RunTable.edge)
-        }
-        runs = RunTable(tokens, indexMax: Self.tokensMax)
-    }
-
-    package func continuation(of tokens: ArraySlice<Int32>, max: Int) -> ArraySlice<Int32> {
-        runs.continuation(of: tokens, least: Self.matchTokensMin, count: max).tokens
     }
 }

@@ -97,7 +97,9 @@ enum SpeculationBenchmark {
             let folder = try MappedFolder(try FolderFiles.list(adapter.path, kind: .adapter))
             try engine.register(
                 try LoadedAdapter(folder: folder, config: model.config, precision: precision), as: adapter.name)
-            let spans = SpanTable(texts: rows.lazy.map { tokenizer.encode($0.completion, addSpecial: false) })
+            var builder = SpanCorpusBuilder()
+            for row in rows { builder.add(tokenizer.encode(row.completion, addSpecial: false)) }
+            let spans = builder.finish()
             let recalled = try asked.map { index in
                 var request = GenerationRequest(
                     prompt: try ask(rows[index].prompt, []), adapter: adapter.name, tokensMax: answerTokens)

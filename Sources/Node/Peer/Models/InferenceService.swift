@@ -178,7 +178,7 @@ package final class InferenceService: Sendable {
         aside(refuse) { service in
             do throws(LibraryFault) {
                 var found = try service.library.find(question, in: datanet)
-                found.spans = service.spans.table(
+                found.spans = service.spans.corpus(
                     of: found.datanet, for: key.model, on: service.shelf, from: service.library)
                 service.hand(job(found), to: key)
             } catch {

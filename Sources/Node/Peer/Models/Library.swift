@@ -3,7 +3,6 @@
 
 package import Attribution
 package import Datanets
-import Decoding
 package import Primitives
 import Synchronization
 
@@ -69,7 +68,7 @@ package struct Found: Sendable {
     /// Best first.
     package let passages: [FoundPassage]
     /// The datanet's rows as the asked model's tokens, where they are there already.
-    var spans: SpanTable?
+    var spans: SpanCorpus?
 }
 
 package final class Library: Sendable {

@@ -1,8 +1,8 @@
 // The rows of datanets as tokens of models, from which drafts are guessed (Decoding/LookupDraft). Made on a queue of its own
 // the first time that a model is asked with a datanet; nobody waits for it, since an answer is the same without.
 
+import Attribution
 import Datanets
-import Decoding
 import Dispatch
 import ModelFiles
 import Primitives
@@ -10,8 +10,9 @@ import Synchronization
 import Tokenizers
 
 final class SpanShelf: Sendable {
-    /// Tables in memory, 7 MiB each at most.
-    private static let tablesMax = 4
+    /// Indexes in memory, and their bytes.
+    private static let indexesMax = 4
+    private static let bytesMax = 256 << 20
 
     private struct Key: Hashable {
         let model: CID
@@ -19,23 +20,32 @@ final class SpanShelf: Sendable {
     }
 
     private struct State {
-        /// Least recently used first.
-        var tables: [(key: Key, table: SpanTable)] = []
+        /// Least recently used first; nil of what is too large, so that it is not made again and again.
+        var indexes: [(key: Key, corpus: SpanCorpus?)] = []
         /// One is made at a time; what is asked for meanwhile waits until it is asked for again.
         var isMaking = false
+
+        mutating func keep(_ corpus: SpanCorpus?, _ key: Key) {
+            indexes.append((key, corpus.flatMap { $0.bytes <= bytesMax ? $0 : nil }))
+            while indexes.count > indexesMax || indexes.reduce(0, { $0 + ($1.corpus?.bytes ?? 0) }) > bytesMax {
+                indexes.removeFirst()
+            }
+        }
     }
 
     private let state = Mutex(State())
     private let queue = DispatchQueue(label: "openledger.spans", qos: .utility)
 
     /// What there is now; where there is none it will be there later.
-    func table(of datanet: HeldDatanet, for model: CID, on shelf: ModelShelf, from library: Library) -> SpanTable? {
+    func corpus(
+        of datanet: HeldDatanet, for model: CID, on shelf: ModelShelf, from library: Library
+    ) -> SpanCorpus? {
         let key = Key(model: model, snapshot: datanet.snapshot)
-        let (known, makes) = state.withLock { state -> (SpanTable?, Bool) in
-            if let place = state.tables.firstIndex(where: { $0.key == key }) {
-                let entry = state.tables.remove(at: place)
-                state.tables.append(entry)
-                return (entry.table, false)
+        let (known, makes) = state.withLock { state -> (SpanCorpus?, Bool) in
+            if let place = state.indexes.firstIndex(where: { $0.key == key }) {
+                let entry = state.indexes.remove(at: place)
+                state.indexes.append(entry)
+                return (entry.corpus, false)
             }
             guard !state.isMaking else { return (nil, false) }
             state.isMaking = true
@@ -43,33 +53,38 @@ final class SpanShelf: Sendable {
         }
         guard makes else { return known }
         queue.async { [self] in
-            let table = Self.make(datanet, model, shelf, library)
+            let made = Self.make(datanet, model, shelf, library)
             state.withLock { state in
                 state.isMaking = false
-                guard let table else { return }
-                state.tables.append((key, table))
-                if state.tables.count > Self.tablesMax { state.tables.removeFirst() }
+                switch made {
+                case .corpus(let corpus): state.keep(corpus, key)
+                case .tooLarge: state.keep(nil, key)
+                case .missing: break
+                }
             }
         }
         return nil
     }
 
-    /// Nil where a shard or a tokenizer is not here: then there are no drafts from it.
+    private enum Made {
+        case corpus(SpanCorpus)
+        case tooLarge
+        /// A shard or a tokenizer is not here.
+        case missing
+    }
+
     private static func make(
         _ datanet: HeldDatanet, _ model: CID, _ shelf: ModelShelf, _ library: Library
-    ) -> SpanTable? {
+    ) -> Made {
         guard let folder = try? shelf.folder(model), let tokenizer = (try? ModelTexts(folder: folder))?.tokenizer
-        else { return nil }
-        var texts: [[Int32]] = [], count = 0
+        else { return .missing }
+        var builder = SpanCorpusBuilder()
         for cid in datanet.shards {
-            guard let shard = try? library.shard(cid, of: datanet) else { return nil }
+            guard let shard = try? library.shard(cid, of: datanet) else { return .missing }
             for row in shard.rows {
-                let tokens = tokenizer.encode(row.completion, addSpecial: false)
-                count += tokens.count + 1
-                guard count <= SpanTable.tokensMax else { return SpanTable(texts: texts) }
-                texts.append(tokens)
+                guard builder.add(tokenizer.encode(row.completion, addSpecial: false)) else { return .tooLarge }
             }
         }
-        return texts.isEmpty ? nil : SpanTable(texts: texts)
+        return .corpus(builder.finish())
     }
 }
