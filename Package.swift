@@ -63,6 +63,9 @@ var targets: [Target] = [
         name: "Kernels", path: "Sources/Models/Kernels",
         cSettings: [.define("NDEBUG")], linkerSettings: [.linkedLibrary("m")]),
     .target(name: "EvidenceKernels", path: "Sources/Models/EvidenceKernels", cSettings: [.define("NDEBUG")]),
+    .target(
+        name: "GradientKernels", dependencies: ["Kernels"], path: "Sources/Models/GradientKernels",
+        cSettings: [.define("NDEBUG")]),
     core("Arithmetic", "Models", ["Kernels"]),
     core("ModelFiles", "Models", ["Kernels", "Primitives"]),
     core("Tokenizers", "Models", ["ModelFiles", "Primitives"]),
@@ -74,6 +77,12 @@ var targets: [Target] = [
     core(
         "Attribution", "Models",
         ["Decoding", "Datanets", "EvidenceKernels", "CDivSufSort", "Primitives", "Records"]),
+    core(
+        "Training", "Models",
+        [
+            "Inference", "Tokenizers", "ModelFiles", "Arithmetic", "Datanets", "GradientKernels", "Kernels",
+            "Primitives", "Records",
+        ]),
 
     // Chain
     core("Ledger", "Chain", ["Primitives", "Records"]),
@@ -101,7 +110,7 @@ var targets: [Target] = [
         "Peer", "Node",
         [
             "NodeCore", "Storage", "Transport", "Gateway", "Inference", "Decoding", "Tokenizers", "ModelFiles",
-            "Arithmetic", "Attribution", "Datanets", "Gossip",
+            "Arithmetic", "Attribution", "Training", "Datanets", "Gossip",
             "BlockExchange", "Ledger", "Sequencing", "LightClient", "Wire", "Records", "Primitives", logging, metrics,
             toml,
         ]),
@@ -130,6 +139,12 @@ var targets: [Target] = [
     tests("Datanets", ["Datanets", "Records", "Primitives"]),
     tests(
         "Attribution", ["Attribution", "Decoding", "Datanets", "EvidenceKernels", "Ledger", "Records", "Primitives"]),
+    tests(
+        "Training",
+        [
+            "Training", "Inference", "Tokenizers", "ModelFiles", "Arithmetic", "Datanets", "GradientKernels", "Kernels",
+            "Primitives",
+        ]),
     tests("Ledger", ["Ledger", "Records", "Primitives"]),
     tests("Sequencing", ["Sequencing", "Ledger", "Records", "Primitives"]),
     tests("LightClient", ["LightClient", "Ledger", "Records", "Primitives"]),
@@ -142,7 +157,7 @@ var targets: [Target] = [
         "Peer",
         [
             "Peer", "NodeCore", "Storage", "Gateway", "Inference", "Decoding", "Tokenizers", "ModelFiles",
-            "Arithmetic", "Attribution", "Datanets", "Ledger", "Records", "Primitives", logging,
+            "Arithmetic", "Attribution", "Training", "Datanets", "Ledger", "Records", "Primitives", logging,
         ]),
 ]
 

@@ -57,6 +57,9 @@ enum FakeAnswers {
             json(
                 #"{"model":"starter","peer":"PEER","local":true,"offers":1,"prompt_tokens":41,"counted":true,"completion_tokens_max":256,"price":{"request":"0.00001","prompt_token":"0.000001","completion_token":"0.000002"},"estimate":"0.000563","cost_max":"0.0016"}"#
             )
+        case .trainings: json(#"{"runs":[]}"#)
+        case .training(let id), .changeTraining(let id, _):
+            .object(["run": .string(id), "state": .string("paused")])
         case .removeFusion(let name), .removeModel(let name), .removeAdapter(let name):
             .object(["name": .string(name), "removed": .bool(true)])
         case .receipts:

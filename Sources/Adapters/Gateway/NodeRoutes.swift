@@ -24,6 +24,7 @@ struct NodeRoutes: Sendable {
         let plain: [(String, NodeCall)] = [
             ("id", .identity), ("status", .status), ("peers", .peers), ("doctor", .doctor), ("config", .configuration),
             ("light", .lightStatus), ("committee", .committee), ("supply", .supply), ("fusions", .fusions),
+            ("trainings", .trainings),
         ]
         for (path, call) in plain {
             group.get(RouterPath(path)) { _, _ in Response.json(try await service.perform(call)) }
@@ -38,7 +39,7 @@ struct NodeRoutes: Sendable {
         let named: [(String, @Sendable (String) -> NodeCall)] = [
             ("datanets/:name", { .datanet($0) }), ("datanets/:name/contributions", { .contributions(datanet: $0) }),
             ("models/:name", { .model($0) }), ("adapters/:name", { .adapter($0) }),
-            ("fusions/:name", { .fusion($0) }),
+            ("fusions/:name", { .fusion($0) }), ("trainings/:name", { .training($0) }),
             ("accounts/:name", { .account($0) }),
             ("transactions/:name", { .transaction($0) }), ("receipts/:name", { .receipt($0) }),
         ]
@@ -49,6 +50,9 @@ struct NodeRoutes: Sendable {
         }
         group.get("datanets/:name/rows") { request, context in
             Response.json(try await service.perform(.datanetRows(context.name("name"), request.page())))
+        }
+        group.get("trainings/:name/events") { request, context in
+            try await streamed(.trainingEvents(context.name("name")), request)
         }
         group.get("accounts/:name/history") { request, context in
             Response.json(try await service.perform(.accountHistory(context.name("name"), request.page())))
@@ -97,6 +101,7 @@ struct NodeRoutes: Sendable {
     func addChanges(to group: RouterGroup<GatewayContext>) {
         addDatanetChanges(to: group)
         addModelChanges(to: group)
+        addTrainingChanges(to: group)
         addMoneyChanges(to: group)
         group.post("peers") { request, _ in
             var request = request
@@ -197,6 +202,24 @@ struct NodeRoutes: Sendable {
         }
         group.delete("adapters/:name") { _, context in
             Response.json(try await service.perform(.removeAdapter(context.name("name"))))
+        }
+    }
+
+    private func addTrainingChanges(to group: RouterGroup<GatewayContext>) {
+        group.post("trainings") { request, _ in
+            var request = request
+            return try await streamed(.train(TrainingDescription(request.json(limits))), request)
+        }
+        for action in TrainingAction.allCases {
+            group.post(RouterPath("trainings/:name/\(action.rawValue)")) { _, context in
+                Response.json(try await service.perform(.changeTraining(context.name("name"), action)))
+            }
+        }
+        group.post("adapters/:name/eval") { request, context in
+            var request = request
+            let fields = try await request.json(limits)
+            let wanted = try EvaluationDescription(fields, adapter: context.name("name"))
+            return try await streamed(.evaluateAdapter(wanted), request)
         }
     }
 

@@ -91,6 +91,8 @@ package enum NodeCall: Sendable, Hashable {
     case adapter(String)
     case fusions
     case fusion(String)
+    case trainings
+    case training(String)
     case receipts(ListPage)
     case receipt(String)
     case receiptRendering(String)
@@ -122,6 +124,7 @@ package enum NodeCall: Sendable, Hashable {
     case changeAdapter(String, AdapterAction)
     case createFusion(FusionDescription)
     case removeFusion(String)
+    case changeTraining(String, TrainingAction)
     case transfer(to: String, Amount, wait: Bool)
     case stake(Amount, wait: Bool)
     case unstake(Amount, wait: Bool)
@@ -139,6 +142,9 @@ package enum NodeStreamCall: Sendable, Hashable {
     case importAdapter(path: String, name: String, model: String)
     case pullAdapter(String, peer: String?)
     case mergeModel(FusionDescription)
+    case train(TrainingDescription)
+    case trainingEvents(String)
+    case evaluateAdapter(EvaluationDescription)
 }
 
 /// Something that happened, for `/api/v1/events`.

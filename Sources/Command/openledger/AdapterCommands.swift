@@ -6,9 +6,10 @@ import Primitives
 
 struct AdapterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "adapter", abstract: "Import, list, pull, load, pin and fuse LoRA adapters.",
+        commandName: "adapter", abstract: "Train, import, list, pull, load, pin and fuse LoRA adapters.",
         subcommands: [
-            List.self, Show.self, Import.self, Pull.self, Load.self, Unload.self, Pin.self, Unpin.self, Fuse.self,
+            List.self, Show.self, Train.self, Runs.self, Evaluate.self, Import.self, Pull.self, Load.self, Unload.self,
+            Pin.self, Unpin.self, Fuse.self,
             Fusions.self, Unfuse.self, Remove.self,
         ])
 

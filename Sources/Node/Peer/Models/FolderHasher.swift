@@ -7,6 +7,7 @@ import Foundation
 import ModelFiles
 package import Primitives
 package import Records
+import Training
 
 /// Which files of a folder belong to a model or an adapter. Others (a README, optimiser states) are left out.
 enum FolderFiles {
@@ -20,7 +21,7 @@ enum FolderFiles {
                 "generation_config.json", "modules.json", "sentence_bert_config.json", "vocab.txt", GGUFFile.name,
             ]
             return plain.contains(name) || (isWeights && !name.hasPrefix("adapter_"))
-        case .adapter: return name == "adapter_config.json" || isWeights
+        case .adapter: return name == "adapter_config.json" || name == TrainingManifest.fileName || isWeights
         }
     }
 

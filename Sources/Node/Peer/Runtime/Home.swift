@@ -33,6 +33,7 @@ package struct Home: Sendable {
     /// The hash of the network that this home is to join, while it has no genesis.
     package var wantedNetworkPath: String { "\(path)/network.wanted" }
     package var storePath: String { path }
+    package var trainingsPath: String { "\(path)/trainings" }
     /// Packed weights: may be removed at any time while no peer runs.
     package var preparedPath: String { "\(path)/prepared" }
 

@@ -71,6 +71,7 @@ package final class RunningPeer: Sendable {
     package let shelf: ModelShelf
     package let inference: InferenceService
     package let stages: StageService
+    package let trainings: TrainingDesk
     /// Of models whose layers were left to this peer to choose.
     let chosenLayers = Mutex<[CID: Range<Int>]>([:])
     package let library: Library
@@ -83,7 +84,7 @@ package final class RunningPeer: Sendable {
 
     private init(
         home: Home, settings: Settings, genesis: Genesis, key: SigningKey, handle: NodeHandle, store: NodeStore,
-        shelf: ModelShelf, inference: InferenceService, stages: StageService, library: Library,
+        shelf: ModelShelf, inference: InferenceService, stages: StageService, trainings: TrainingDesk, library: Library,
         directory: DatanetDirectory, logger: Logger,
         swarm: SwarmHandle, hub: NoticeHub, listening: Bool
     ) {
@@ -96,6 +97,7 @@ package final class RunningPeer: Sendable {
         self.shelf = shelf
         self.inference = inference
         self.stages = stages
+        self.trainings = trainings
         self.library = library
         self.directory = directory
         started = NodeDriver.wallTime()
@@ -153,10 +155,11 @@ package final class RunningPeer: Sendable {
             stages = StageService(
                 shelf: shelf, room: room, pageBytesMax: try settings.bytes("layers.memory"), threads: settings.threads)
         } catch { throw .settings(error) }
+        let prepared = Self.prepared(home, logger)
         let inference = InferenceService(
             shelf: shelf, library: library, book: book, peer: key.publicKey.peerID,
             precision: settings.text("precision"), cache: settings.text("cache"), threads: settings.threads,
-            prepared: Self.prepared(home, logger), room: room)
+            prepared: prepared, room: room)
         let hub = NoticeHub()
         let box = LoopBox()
         let computing = DispatchQueue(label: "openledger.compute", attributes: .concurrent)
@@ -223,12 +226,22 @@ package final class RunningPeer: Sendable {
             box.driver(on: swarm).start { handle.post($0) }
         }
         inference.reach(NetworkLayers(handle: handle))
+        let (trained, adapters) = AsyncStream.makeStream(of: (CID, FolderManifest).self)
+        let trainings = TrainingDesk(
+            path: home.trainingsPath,
+            means: TrainingMeans(
+                shelf: shelf, key: key, network: genesis.network, threads: settings.threads, room: room,
+                prepared: prepared, isServing: { inference.load.running > 0 }),
+            logger: logger
+        ) { adapters.yield(($0, $1)) }
         let peer = RunningPeer(
             home: home, settings: settings, genesis: genesis, key: key, handle: handle, store: nodeStore, shelf: shelf,
-            inference: inference, stages: stages, library: library, directory: directory, logger: logger, swarm: swarm,
-            hub: hub,
-            listening: !options.offline)
+            inference: inference, stages: stages, trainings: trainings, library: library, directory: directory,
+            logger: logger, swarm: swarm, hub: hub, listening: !options.offline)
         await peer.settleIn(starter, shelved)
+        peer.tell(of: trained)
+        // A command on a home whose peer is down does what it was asked, and no more.
+        trainings.begin(goesOn: !options.offline)
         return peer
     }
 
@@ -387,6 +400,7 @@ package final class RunningPeer: Sendable {
         swarm.stop()
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
             DispatchQueue.global().async { [self] in
+                trainings.close()
                 swarm.join()
                 store.store.close()
                 continuation.resume()

@@ -85,6 +85,9 @@ package final class PeerService: NodeService, Sendable {
         case .fusion(let name): try await fusion(name)
         case .createFusion(let wanted): try await createFusion(wanted)
         case .removeFusion(let name): try await removeFusion(name)
+        case .trainings: trainings()
+        case .training(let id): try training(id)
+        case .changeTraining(let id, let action): try change(training: id, action)
         case .removeModel(let name): try await remove(.model, name)
         case .removeAdapter(let name): try await remove(.adapter, name)
         case .receipts(let page): try await receipts(page)
@@ -120,6 +123,9 @@ package final class PeerService: NodeService, Sendable {
         case .importAdapter(let path, let name, let model): try await importAdapter(path, name, model)
         case .pullAdapter(let name, let from): try await pull(.adapter, name, from)
         case .mergeModel(let wanted): try await mergeModel(wanted)
+        case .train(let wanted): try await train(wanted)
+        case .trainingEvents(let id): try trainingEvents(id)
+        case .evaluateAdapter(let wanted): try await evaluate(wanted)
         }
     }
 

@@ -154,10 +154,10 @@ extension PeerService {
         JSONValue, any Error
     > {
         try checkName(name)
-        return importing(path, .model, name, base: nil, precision: try precision.map(Self.precision))
+        return importing(path, .model, name, base: nil, precision: try precision.map(Self.precision(named:)))
     }
 
-    private static func precision(_ text: String) throws(NodeFault) -> Precision {
+    private static func precision(named text: String) throws(NodeFault) -> Precision {
         guard let precision = Precision(rawValue: text) else {
             throw NodeFault(
                 .invalid, "precision must be \(Precision.allCases.map(\.rawValue).joined(separator: ", "))",
@@ -172,7 +172,7 @@ extension PeerService {
         guard known.shelved != nil else {
             throw NodeFault.missing("the model \(known.name) is not held here", code: "not_held")
         }
-        let (cid, precision) = (known.cid, try text.map(Self.precision))
+        let (cid, precision) = (known.cid, try text.map(Self.precision(named:)))
         try await onShelf { shelf throws(ShelfFault) in try shelf.setPrecision(precision, of: cid) }
         peer.inference.unload(cid)
         await peer.advertise()
@@ -212,20 +212,10 @@ extension PeerService {
             let (cid, manifest) = try await onShelf(take)
             emit(progressLine(done: manifest.totalBytes, total: manifest.totalBytes, blocks: manifest.files.count))
             await peer.announce(cid, manifest)
-            await register(cid, kind)
+            await peer.register(cid, kind)
             await peer.advertise()
             return try await done(kind, cid)
         }
-    }
-
-    /// The owner's share of fees goes to whoever the chain has for owner; a peer without OPEN does it later, or never.
-    private func register(_ cid: CID, _ kind: FolderKind) async {
-        let asset: AssetKind = kind == .model ? .model : .adapter
-        let mayRegister =
-            (try? await handle.read { node in
-                node.registeredOwner(cid, asset) == nil && node.accountState(node.account).free > .zero
-            }) ?? false
-        if mayRegister { _ = await handle.perform(.transact(.registerAsset(cid, kind: asset), wait: false)) }
     }
 
     private func done(_ kind: FolderKind, _ cid: CID) async throws(NodeFault) -> JSONValue {

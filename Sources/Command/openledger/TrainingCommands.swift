@@ -1,0 +1,187 @@
+// adapter train, adapter runs and adapter eval.
+
+import ArgumentParser
+import Foundation
+import Primitives
+
+extension AdapterCommand {
+    struct Train: NodeCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Fine-tune a LoRA adapter on a datanet or a file of rows.",
+            discussion: """
+                Rows are JSON lines: "prompt" and "completion", or "text", or "input_ids" and "labels" (-100 is not
+                scored). The run belongs to the peer: it goes on when this command ends, and when the peer was killed.
+                The same command again joins it.
+
+                EXAMPLE
+                  openledger adapter train --model starter --name food --datanet food --epochs 2 --eval-rows held.jsonl
+                """)
+        @OptionGroup var global: GlobalOptions
+        @Option(help: "The base model.") var model: String
+        @Option(help: "The new adapter's name.") var name: String
+        @Option(help: "A datanet that this peer holds.") var datanet: String?
+        @Option(help: ArgumentHelp("A file of rows.", valueName: "FILE.jsonl")) var rows: String?
+        @Option(help: ArgumentHelp("Rows to evaluate on.", valueName: "FILE.jsonl")) var evalRows: String?
+        @Option(help: "Steps between evaluations (default: before and after).") var evalEvery: Int?
+        @Option(help: "Rank of the factors (default: 8).") var rank: Int?
+        @Option(help: "Their scale times the rank (default: twice the rank).") var alpha: Double?
+        @Flag(help: "Scale by alpha / sqrt(rank).") var rslora = false
+        @Option(help: "Passes over the rows (default: 1).") var epochs: Double?
+        @Option(help: "Steps, instead of passes.") var steps: Int?
+        @Option(help: "Rows of a step (default: 8).") var batch: Int?
+        @Option(help: "Learning rate (default: 0.001).") var lr: Double?
+        @Option(help: "constant (default) or cosine.") var schedule: String?
+        @Option(help: "Steps over which the learning rate rises (default: 0).") var warmup: Int?
+        @Option(help: "Decoupled weight decay (default: 0.01).") var weightDecay: Double?
+        @Option(help: ArgumentHelp("AdamW's (default: 0.9,0.999).", valueName: "B1,B2")) var betas: String?
+        @Option(help: "AdamW's (default: 1e-8).") var eps: Double?
+        @Option(help: "The greatest norm of a gradient (default: any).") var clip: Double?
+        @Option(help: "Of the order of rows and of a new adapter (default: 0).") var seed: Int?
+        @Flag(help: "Take the rows in their order.") var noShuffle = false
+        @Option(help: ArgumentHelp("An adapter to go on from.", valueName: "PEFT_DIR")) var `init`: String?
+        @Option(help: ArgumentHelp("Write the adapter there too.", valueName: "PEFT_DIR")) var out: String?
+        @Option(help: "Of the frozen base: f32 (default), bf16, int8 or int4.") var precision: String?
+
+        private func body() throws -> JSONValue {
+            var members = [JSONMember("model", .string(model)), JSONMember("name", .string(name))]
+            func add(_ key: String, _ value: JSONValue?) { if let value { members.append(JSONMember(key, value)) } }
+            add("datanet", datanet.map { .string($0) })
+            for (key, path) in [("rows", rows), ("eval_rows", evalRows), ("init", `init`), ("out", out)] {
+                add(key, path.map { .string(absolutePath($0)) })
+            }
+            for (key, value) in [
+                ("eval_every", evalEvery), ("rank", rank), ("steps", steps), ("batch", batch), ("warmup", warmup),
+                ("seed", seed),
+            ] { add(key, value.map { .integer($0) }) }
+            for (key, value) in [
+                ("alpha", alpha), ("epochs", epochs), ("lr", lr), ("weight_decay", weightDecay), ("eps", eps),
+                ("clip", clip),
+            ] { add(key, value.map { .double($0) }) }
+            add("schedule", schedule.map { .string($0) })
+            add("precision", precision.map { .string($0) })
+            add("rslora", rslora ? .bool(true) : nil)
+            add("shuffle", noShuffle ? .bool(false) : nil)
+            if let betas {
+                let numbers = betas.split(separator: ",").map { Double($0.trimmingCharacters(in: .whitespaces)) }
+                guard numbers.count == 2, let first = numbers[0], let second = numbers[1] else {
+                    throw CommandFault(.usage, "--betas has two numbers, as in 0.9,0.999")
+                }
+                add("betas", .array([.double(first), .double(second)]))
+            }
+            return .members(members)
+        }
+
+        func perform(_ node: APIClient, _ output: Output) async throws {
+            try await node.stream("trainings", try body()) { event in
+                output.event(event) { TrainingLine.text(event) }
+            }
+        }
+    }
+
+    struct Runs: NodeCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "List training runs, or follow, pause, resume or cancel one.",
+            discussion: "EXAMPLE\n  openledger adapter runs\n  openledger adapter runs 5f3c… --follow")
+        @OptionGroup var global: GlobalOptions
+        @Argument(help: "A run.") var run: String?
+        @Flag(help: "Tell what it has said and says.") var follow = false
+        @Flag(help: "End it after its step; it can be gone on with.") var pause = false
+        @Flag(help: "Go on with a paused one.") var resume = false
+        @Flag(help: "End it for good.") var cancel = false
+
+        func validate() throws {
+            let wishes = [follow, pause, resume, cancel].count { $0 }
+            guard wishes <= 1, wishes == 0 || run != nil else {
+                throw ValidationError("--follow, --pause, --resume and --cancel take one run, and not each other.")
+            }
+        }
+
+        func perform(_ node: APIClient, _ output: Output) async throws {
+            guard let run else {
+                let value = try await node.get("trainings")
+                return output.result(value) {
+                    var table = Table("RUN", "NAME", "MODEL", "STATE", "STEP", "STEPS", "LOSS")
+                    for one in value.list("runs") {
+                        table.add(
+                            one.shown("run"), one.shown("name"), one.shown("model"), one.shown("state"),
+                            one.shown("step"), one.shown("steps"), one.shown("loss"))
+                    }
+                    return table.text
+                }
+            }
+            if follow {
+                return try await node.rows(APIClient.path("trainings", run, "events")) { bytes in
+                    let event = try JSONValue.parse(bytes)
+                    if event["event"]?.text == "error" {
+                        throw CommandFault(api: event["error"] ?? .null, requestID: nil)
+                    }
+                    output.event(event) { TrainingLine.text(event) }
+                }
+            }
+            let action = pause ? "pause" : resume ? "resume" : cancel ? "cancel" : nil
+            let value =
+                if let action {
+                    try await node.post(APIClient.path("trainings", run, action))
+                } else {
+                    try await node.get(APIClient.path("trainings", run))
+                }
+            output.result(value) {
+                "\(value.shown("name")): \(value.shown("state")), step \(value.shown("step")) of \(value.shown("steps"))"
+            }
+        }
+    }
+
+    struct Evaluate: NodeCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "eval", abstract: "Compare an adapter with its base on rows that it was not trained on.",
+            discussion: "EXAMPLE\n  openledger adapter eval food --rows held.jsonl --answers 50")
+        @OptionGroup var global: GlobalOptions
+        @Argument(help: "Name or id.") var name: String
+        @Option(help: ArgumentHelp("Held-out rows.", valueName: "FILE.jsonl")) var rows: String
+        @Option(help: "Rows whose answers are generated and compared: exact match and ROUGE-L (default: 0).")
+        var answers: Int?
+        @Option(help: "Of the base: f32 (default), bf16, int8 or int4.") var precision: String?
+
+        func perform(_ node: APIClient, _ output: Output) async throws {
+            var members = [JSONMember("rows", .string(absolutePath(rows)))]
+            if let answers { members.append(JSONMember("answers", .integer(answers))) }
+            if let precision { members.append(JSONMember("precision", .string(precision))) }
+            try await node.stream(APIClient.path("adapters", name, "eval"), .members(members)) { event in
+                output.event(event) {
+                    guard event["event"]?.text == "done" else { return nil }
+                    var table = Table("", "LOSS", "PERPLEXITY", "EXACT", "ROUGE-L")
+                    for side in ["base", "adapter"] {
+                        let one = event[side] ?? .null
+                        table.add(
+                            side, one.shown("loss"), one.shown("perplexity"), one.shown("exact_match"),
+                            one.shown("rouge_l"))
+                    }
+                    return table.text
+                }
+            }
+        }
+    }
+}
+
+/// One event of a run as a line.
+enum TrainingLine {
+    static func text(_ event: JSONValue) -> String? {
+        switch event["event"]?.text {
+        case "start":
+            return "\(event.shown("rows")) rows, \(event.shown("steps")) steps of \(event.shown("batch")); run "
+                + "\(event.shown("run")), \(byteCount(event["memory_bytes"])) of memory"
+        case "step":
+            return
+                "step \(event.shown("step"))  loss \(event.shown("loss"))  \(event.shown("tokens_per_second")) tokens/s"
+        case "evaluation":
+            return "step \(event.shown("step"))  held-out loss \(event.shown("eval_loss"))  perplexity "
+                + event.shown("perplexity")
+        case "done":
+            guard event["state"] == nil else { return "the run is \(event.shown("state"))" }
+            return
+                "\(event.shown("name")) is trained: loss \(event.shown("loss")), held out \(event.shown("eval_loss")) "
+                + "(base \(event.shown("base_eval_loss"))), id \(event.shown("id"))"
+        default: return nil
+        }
+    }
+}

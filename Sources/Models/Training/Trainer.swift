@@ -1,0 +1,204 @@
+// LoRA fine-tuning over a frozen base, one step at a time: whoever runs it does as much between two steps as it likes. What a
+// step computes is a function of the base, the rows, the settings and the step's number; a checkpoint holds the weights, the
+// moments and that number, so a run that was cut off ends in the same weights.
+
+package import Arithmetic
+import GradientKernels
+package import Inference
+import ModelFiles
+
+package struct TrainingStep: Hashable, Sendable {
+    /// Counted from 1.
+    package let step: Int
+    /// Mean over the step's scored tokens, before the step.
+    package let loss: Double
+    package let gradientNorm: Double
+    package let learningRate: Double
+    /// Tokens of the step's rows, and those that are scored.
+    package let tokens: Int
+    package let scored: Int
+}
+
+package struct HeldOutLoss: Hashable, Sendable {
+    package let loss: Double
+    package let scored: Int
+    package var perplexity: Double { DoubleMath.pow(2.718281828459045, loss) }
+}
+
+package enum TrainingFault: Error, Hashable, CustomStringConvertible {
+    case settings(String)
+    case rows(String)
+    case diverged(step: Int)
+
+    package var description: String {
+        switch self {
+        case .settings(let what): what
+        case .rows(let what): what
+        case .diverged(let step):
+            "the loss of step \(step) is no number: take a lower learning rate (--lr), a longer warm-up or a clip"
+        }
+    }
+}
+
+package final class Trainer {
+    package let settings: TrainingSettings
+    package let config: ModelConfig
+    package let parameters: AdapterParameters
+    package private(set) var step = 0
+    let gradient: GradientPass
+    private let rows: [TrainingRow]
+    private var order: RowOrder
+    private let tokensMax: Int
+
+    package var isDone: Bool { step >= settings.steps }
+    /// Bytes that the buffers and the parameters take beside the base.
+    package var byteCount: Int { gradient.byteCount + parameters.byteCount }
+
+    /// - Parameters:
+    ///   - heldOut: rows that `heldOutLoss` will be asked of; others may be no longer than the longest of both.
+    ///   - initial: an adapter to go on from; nil to begin anew with the settings' rank and alpha.
+    ///   - keptBytesMax: where the forward halves of all layers take more, each is made a second time rather than kept: less
+    ///     memory, the same bits.
+    package init(
+        model: LoadedModel, rows: [TrainingRow], heldOut: [TrainingRow] = [], settings: TrainingSettings,
+        initial: AdapterFactors? = nil, pool: any WorkerPool = SerialPool(), instructionSet: InstructionSet = .best,
+        tokensMax: Int = TrainingLimit.packedTokensMax, keptBytesMax: Int = 1 << 30
+    ) throws {
+        if let fault = settings.fault { throw TrainingFault.settings(fault) }
+        // Before anything is laid out for layers of another kind.
+        _ = try model.frozenLayers()
+        let kept = rows.filter { $0.scoredCount > 0 }
+        guard !kept.isEmpty, rows.count <= TrainingLimit.rowsMax else {
+            throw TrainingFault.rows(
+                kept.isEmpty
+                    ? "no row has a token to learn: each needs a completion, a text or a label other than -100"
+                    : "more than \(TrainingLimit.rowsMax) rows")
+        }
+        let longest = (kept + heldOut).reduce(0) { max($0, $1.inputCount) }
+        guard longest <= min(TrainingLimit.rowTokensMax, model.config.contextTokens) else {
+            throw TrainingFault.rows(
+                "a row has \(longest + 1) tokens, the model and this peer take at most "
+                    + "\(min(TrainingLimit.rowTokensMax, model.config.contextTokens))")
+        }
+        for row in rows + heldOut where row.tokens.contains(where: { $0 < 0 || Int($0) >= model.config.vocabulary }) {
+            throw TrainingFault.rows("a row has a token id outside the vocabulary of \(model.config.vocabulary)")
+        }
+        let chosen =
+            if let initial {
+                initial.modules.map { (layer: $0.layer, module: $0.module, rank: $0.rank, scale: $0.scale) }
+            } else {
+                model.config.allModules.map {
+                    (layer: $0.layer, module: $0.module, rank: settings.rank, scale: settings.scale)
+                }
+            }
+        parameters = AdapterParameters(AdapterLayout(chosen, config: model.config))
+        if let initial {
+            parameters.read(initial.modules)
+        } else {
+            parameters.initialise(seed: settings.seed)
+        }
+        gradient = try GradientPass(
+            model: model, parameters: parameters, pool: pool, instructionSet: instructionSet, tokensMax: tokensMax,
+            rowTokensMax: longest, keptBytesMax: keptBytesMax)
+        self.rows = rows
+        self.settings = settings
+        self.tokensMax = tokensMax
+        config = model.config
+        order = RowOrder(rows: rows.count, seed: settings.seed, shuffles: settings.shuffles)
+    }
+
+    /// The gradients of a step's rows, left in the parameters.
+    func computeGradients(of rows: [TrainingRow]) -> (losses: [Double], scored: Int) {
+        parameters.clearGradients()
+        let scored = rows.reduce(0) { $0 + $1.scoredCount }
+        guard scored > 0 else { return ([], 0) }
+        var losses: [Double] = []
+        for batch in PackedBatch.cut(rows, tokensMax: tokensMax) {
+            losses += gradient.run(batch, weight: 1 / Float(scored))
+        }
+        return (losses, scored)
+    }
+
+    package func advance() throws(TrainingFault) -> TrainingStep {
+        precondition(!isDone)
+        let chosen = order.rows(of: step, batch: settings.batch).map { rows[$0] }
+        let (losses, scored) = computeGradients(of: chosen)
+        let loss = losses.reduce(0, +) / Double(max(1, scored)), norm = gradientNorm()
+        guard loss.isFinite, norm.isFinite else { throw .diverged(step: step + 1) }
+        let rate = settings.learningRate(at: step)
+        if scored > 0 { update(rate: rate, norm: norm) }
+        step += 1
+        return TrainingStep(
+            step: step, loss: loss, gradientNorm: norm, learningRate: rate,
+            tokens: chosen.reduce(0) { $0 + $1.tokens.count }, scored: scored)
+    }
+
+    /// Mean loss of other rows at the weights as they are.
+    /// - Parameter isWanted: asked before each packed batch; false ends it without an answer.
+    package func heldOutLoss(
+        of rows: [TrainingRow], while isWanted: () -> Bool = { true }
+    ) throws(TrainingFault) -> HeldOutLoss? {
+        for row in rows where row.inputCount > gradient.rowTokensMax {
+            throw .rows("a row has \(row.tokens.count) tokens, more than the longest to train on")
+        }
+        return gradient.heldOutLoss(of: rows, tokensMax: tokensMax, while: isWanted)
+    }
+
+    // MARK: The optimiser
+
+    /// Sum of squares piece by piece: within a piece over lanes, pieces in order in double precision.
+    private func gradientNorm() -> Double {
+        let piece = 4096
+        var sum = 0.0
+        for start in stride(from: 0, to: parameters.layout.count, by: piece) {
+            let count = min(piece, parameters.layout.count - start)
+            sum += Double(gradient_squares(gradient.isa, parameters.gradients + start, count))
+        }
+        return sum.squareRoot()
+    }
+
+    private func update(rate: Double, norm: Double) {
+        let number = Double(step + 1), first = settings.firstBeta, second = settings.secondBeta
+        let factor = settings.clip > 0 ? min(1, settings.clip / (norm + 1e-6)) : 1
+        var values = gradient_adam_step(
+            factor: Float(factor), keep: Float(1 - rate * settings.weightDecay), keep_first: Float(first),
+            take_first: Float(1 - first), keep_second: Float(second), take_second: Float(1 - second),
+            rate: Float(rate / (1 - DoubleMath.power(first, number))),
+            root: Float((1 - DoubleMath.power(second, number)).squareRoot()), eps: Float(settings.epsilon))
+        let pool = gradient.pool, width = gradient.width, isa = gradient.isa, parameters = parameters
+        let groups = (parameters.layout.count + 15) / 16
+        withUnsafePointer(to: &values) { step in
+            pool.run(count: width) { slice in
+                let from = groups * slice / width * 16
+                let to = min(parameters.layout.count, groups * (slice + 1) / width * 16)
+                guard from < to else { return }
+                gradient_adam(
+                    isa, step, parameters.gradients + from, to - from, parameters.weights + from,
+                    parameters.first + from, parameters.second + from)
+            }
+        }
+        parameters.turn()
+    }
+
+    /// Takes what a checkpoint holds.
+    func restore(
+        step: Int, weights: UnsafeRawBufferPointer, first: UnsafeRawBufferPointer, second: UnsafeRawBufferPointer
+    ) {
+        for (target, source) in [
+            (parameters.weights, weights), (parameters.first, first), (parameters.second, second),
+        ] {
+            UnsafeMutableRawBufferPointer(start: target, count: parameters.layout.count * 4).copyMemory(from: source)
+        }
+        self.step = step
+        parameters.turn()
+    }
+}
+
+extension TrainingSettings {
+    package var scale: Double { rootScaled ? alpha / Double(rank).squareRoot() : alpha / Double(rank) }
+}
+
+extension DoubleMath {
+    /// base^exponent, of a base that may be 0.
+    static func power(_ base: Double, _ exponent: Double) -> Double { base == 0 ? 0 : pow(base, exponent) }
+}

@@ -1,0 +1,46 @@
+// Rows for a run, with what each commits to.
+
+import Datanets
+package import Inference
+package import Primitives
+
+package struct TrainingRows: Sendable {
+    package private(set) var rows: [TrainingRow] = []
+    /// Merkle leaves: a text row's canonical form, or a map of token ids and labels.
+    private var leaves: [Digest] = []
+    /// Rows that were cut to what the model takes.
+    package private(set) var cutCount = 0
+
+    package var root: Digest { MerkleTree.root(ofDigests: leaves) }
+    package var tokenCount: Int { rows.reduce(0) { $0 + $1.tokens.count } }
+
+    /// JSON lines of texts or of token ids, by the first one.
+    package init(jsonl bytes: [UInt8], file: String, model: LoadedModel) throws(TrainingFault) {
+        var writer = RowWriter(model: model)
+        if RowWriter.holdsTokens(bytes) {
+            rows = try writer.tokenRows(bytes, file: file)
+            leaves = rows.map { MerkleTree.leafDigest($0.leaf) }
+        } else {
+            let read = RowFile(jsonl: bytes, name: file)
+            if let fault = read.faults.first {
+                let more = read.faultCount > 1 ? "; and \(read.faultCount - 1) more" : ""
+                throw .rows("\(fault)\(more)")
+            }
+            for line in read.rows {
+                rows.append(try writer.row(line.row.content))
+                leaves.append(MerkleTree.leafDigest(line.row.cbor.encoded()))
+            }
+        }
+        guard !rows.isEmpty else { throw .rows("\(file) has no rows") }
+        cutCount = writer.cutCount
+    }
+}
+
+extension TrainingRow {
+    fileprivate var leaf: [UInt8] {
+        CBOR.map([
+            "tokens": .array(tokens.map { .unsigned(UInt64($0)) }),
+            "labels": .array(labels.map { $0.map { .unsigned(UInt64($0)) } ?? .negative(0) }),
+        ]).encoded()
+    }
+}
