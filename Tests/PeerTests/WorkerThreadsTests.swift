@@ -51,6 +51,26 @@ struct WorkerThreadsTests {
         #expect(begun.load(ordering: .sequentiallyConsistent) == 2)
     }
 
+    @Test func workersRestWhileTheirCoreIsLent() {
+        // As many threads as cores: the last worker's core is the one that is lent.
+        let pool = WorkerThreads(width: max(2, ProcessInfo.processInfo.activeProcessorCount))
+        func threads() -> Int {
+            let seen = Mutex<Set<String>>([])
+            pool.run(count: 64) { _ in
+                _ = seen.withLock { $0.insert(Thread.current.name ?? "") }
+                usleep(500)
+            }
+            return seen.withLock { $0.count }
+        }
+        for _ in 0..<3 {
+            #expect(CoreLoan.take { threads() } < pool.width)
+            let limit = Date(timeIntervalSinceNow: 20)
+            var found = 0
+            while found < pool.width, Date() < limit { found = threads() }
+            #expect(found == pool.width)
+        }
+    }
+
     @Test func smallModelsKeepOneThread() {
         #expect(WorkerThreads(width: 8, weightBytes: 11 << 20).width == 1)
         #expect(WorkerThreads(width: 8, weightBytes: 40 << 20).width == 2)

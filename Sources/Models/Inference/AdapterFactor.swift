@@ -10,6 +10,15 @@ enum FactorKind: Int32, Sendable {
     case bf16 = 1
     case f16 = 2
 
+    /// What keeps a file's elements exactly.
+    init(_ type: BlockType) {
+        switch type {
+        case .bf16: self = .bf16
+        case .f16: self = .f16
+        default: self = .f32
+        }
+    }
+
     var bytes: Int { self == .f32 ? 4 : 2 }
     /// The exponent's bits of a 16-bit element.
     var exponent: UInt16 { self == .bf16 ? 0x7f80 : 0x7c00 }
@@ -21,13 +30,13 @@ final class AdapterFactor: @unchecked Sendable {
     let kind: FactorKind
     let rows: Int
     let columns: Int
-    private let storage: UnsafeMutableRawBufferPointer
+    private let storage: FactorStorage
 
     var tileCount: Int { (rows + 15) / 16 }
-    var byteCount: Int { storage.count }
+    var byteCount: Int { storage.bytes.count }
     /// [row / 16][column][row % 16] elements of `kind`; rows behind the last are zero.
     var tiles: UnsafeMutableRawPointer {
-        guard let base = storage.baseAddress else { preconditionFailure("a factor has memory") }
+        guard let base = storage.bytes.baseAddress else { preconditionFailure("a factor has memory") }
         return base
     }
     var floats: UnsafeMutablePointer<Float> {
@@ -36,26 +45,25 @@ final class AdapterFactor: @unchecked Sendable {
     }
 
     /// The memory is not yet written.
-    private init(blank kind: FactorKind, rows: Int, columns: Int) {
+    private init(blank kind: FactorKind, rows: Int, columns: Int, from memory: inout FactorCutter) {
         self.kind = kind
         self.rows = rows
         self.columns = columns
-        storage = .allocate(byteCount: max(1, (rows + 15) / 16 * 16 * columns * kind.bytes), alignment: 64)
+        storage = memory.cut(Self.bytes(kind, rows: rows, columns: columns))
     }
 
-    deinit { storage.deallocate() }
+    static func bytes(_ kind: FactorKind, rows: Int, columns: Int) -> Int {
+        max(1, (rows + 15) / 16 * 16 * columns * kind.bytes)
+    }
 
     /// - Parameter widens: to f32, where the base is f32 too.
-    convenience init(_ reader: RowReader, widens: Bool, file: String) throws(ModelFault) {
-        let kind: FactorKind =
-            switch reader.type {
-            case .bf16: .bf16
-            case .f16: .f16
-            default: .f32
-            }
+    convenience init(
+        _ reader: RowReader, widens: Bool, file: String, from memory: inout FactorCutter
+    ) throws(ModelFault) {
+        let kind = FactorKind(reader.type)
         let stored = reader.stored(row: 0), isFinite: Bool
         if reader.type == .f32 || (kind != .f32 && !widens), Self.isOnePiece(reader) {
-            self.init(blank: kind, rows: reader.rows, columns: reader.columns)
+            self.init(blank: kind, rows: reader.rows, columns: reader.columns, from: &memory)
             isFinite =
                 kind == .f32
                 ? kernel_tile_32(stored, rows, columns, tiles) == 1
@@ -64,7 +72,7 @@ final class AdapterFactor: @unchecked Sendable {
             var values: [Float] = []
             values.reserveCapacity(reader.rows * reader.columns)
             for row in 0..<reader.rows { values += reader.row(row) }
-            self.init(widens ? .f32 : kind, values, rows: reader.rows, columns: reader.columns)
+            self.init(widens ? .f32 : kind, values, rows: reader.rows, columns: reader.columns, from: &memory)
             isFinite = kernel_all_finite(values, values.count) == 1
         }
         guard isFinite else { throw .notFinite(tensor: reader.name) }
@@ -81,8 +89,15 @@ final class AdapterFactor: @unchecked Sendable {
 
     /// Row-major values, rounded to the nearest of `kind`, half to even.
     convenience init(_ kind: FactorKind, _ values: [Float], rows: Int, columns: Int) {
+        var heap = FactorCutter(nil)
+        self.init(kind, values, rows: rows, columns: columns, from: &heap)
+    }
+
+    private convenience init(
+        _ kind: FactorKind, _ values: [Float], rows: Int, columns: Int, from memory: inout FactorCutter
+    ) {
         precondition(values.count == rows * columns)
-        self.init(blank: kind, rows: rows, columns: columns)
+        self.init(blank: kind, rows: rows, columns: columns, from: &memory)
         if kind == .f32 {
             _ = kernel_tile_32(values, rows, columns, tiles)
         } else {
@@ -151,8 +166,9 @@ final class AdapterFactor: @unchecked Sendable {
     }
 
     private convenience init(_ kind: FactorKind, zeroRows rows: Int, columns: Int) {
-        self.init(blank: kind, rows: rows, columns: columns)
-        storage.initializeMemory(as: UInt8.self, repeating: 0)
+        var heap = FactorCutter(nil)
+        self.init(blank: kind, rows: rows, columns: columns, from: &heap)
+        storage.bytes.initializeMemory(as: UInt8.self, repeating: 0)
     }
 
     private static func commonKind(_ parts: [AdapterFactor]) -> FactorKind {

@@ -27,13 +27,16 @@ package final class LoadedAdapter: Sendable {
     /// - Parameters:
     ///   - config: that of the base model that the adapter will run on: shapes are checked against it.
     ///   - precision: the base's; beside f32 weights the factors are f32 too, beside others as the file has them.
+    ///   - memory: where the factors go; the heap where there is none.
     package convenience init(
-        folder: any ModelFolder, config: ModelConfig, precision: Precision = .f32
+        folder: any ModelFolder, config: ModelConfig, precision: Precision = .f32,
+        memory: (any FactorMemory)? = nil
     ) throws(ModelFault) {
         let weights = "adapter_model.safetensors"
         let settings = try AdapterSettings(folder: folder)
         let tensors = try Safetensors(folder: folder, stem: "adapter_model").tensors
         let widens = precision == .f32
+        var cutter = FactorCutter(memory?.piece(Self.bytes(of: tensors, widens: widens)))
         var updates: [[LowRank?]] = []
         var used: Set<String> = []
         for layer in 0..<config.layers {
@@ -47,7 +50,7 @@ package final class LoadedAdapter: Sendable {
                 for part in module.parts {
                     slots[part.slot] = try Self.lowRank(
                         module, part, pair, scale: settings.scale(of: module.module, rank: rank), widens: widens,
-                        file: weights)
+                        file: weights, from: &cutter)
                 }
             }
             updates.append(slots)
@@ -60,19 +63,32 @@ package final class LoadedAdapter: Sendable {
         withExtendedLifetime(folder) {}
     }
 
+    /// What the file's matrices take as factors. Those that are cut or turned may take a little more. Of the shapes, which
+    /// nobody has checked yet, only the bytes behind them are believed.
+    private static func bytes(of tensors: [String: TensorView], widens: Bool) -> Int {
+        tensors.values.reduce(0) { sum, tensor in
+            guard let type = BlockType.named[tensor.dtype] else { return sum }
+            let kind = widens ? .f32 : FactorKind(type)
+            let elements = tensor.bytes.count / type.bytes * type.elements
+            let columns = min(elements, tensor.shape.last ?? 0), rows = columns == 0 ? 0 : elements / columns
+            return sum + FactorCutter.rounded(AdapterFactor.bytes(kind, rows: rows, columns: columns))
+        }
+    }
+
     private static func lowRank(
         _ module: AdapterModule, _ part: AdapterModule.Part, _ pair: (down: RowReader, up: RowReader), scale: Double,
-        widens: Bool, file: String
+        widens: Bool, file: String, from memory: inout FactorCutter
     ) throws(ModelFault) -> LowRank {
         if module.experts == 1, !part.transposed, part.firstRow == 0, part.rows == module.rows {
             return LowRank(
-                down: try AdapterFactor(pair.down, widens: widens, file: file),
-                up: try AdapterFactor(pair.up, widens: widens, file: file), scale: scale)
+                down: try AdapterFactor(pair.down, widens: widens, file: file, from: &memory),
+                up: try AdapterFactor(pair.up, widens: widens, file: file, from: &memory), scale: scale)
         }
         let (down, up) = module.factors(part, down: pair.down, up: pair.up)
         return LowRank(
-            down: try AdapterFactor(try RowReader(down, file: file), widens: widens, file: file),
-            up: try AdapterFactor(try RowReader(up, file: file), widens: widens, file: file), scale: scale)
+            down: try AdapterFactor(try RowReader(down, file: file), widens: widens, file: file, from: &memory),
+            up: try AdapterFactor(try RowReader(up, file: file), widens: widens, file: file, from: &memory),
+            scale: scale)
     }
 
     /// A module's two tensors; nil where the file has neither, or those of another module under the same names.

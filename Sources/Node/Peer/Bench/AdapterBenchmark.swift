@@ -130,8 +130,9 @@ enum AdapterBenchmark {
                     asked[load.serial] = began
                     guard case .read(let name, _) = load.work, let index = Int(name) else { continue }
                     reading.async { [self] in
-                        let result = Result { try read(index) }
+                        let result = Result { try CoreLoan.take { try read(index) } }
                         inbox.change { $0.append(Read(load: load, adapter: result, seconds: began.seconds)) }
+                        LargePages.adapters.prepare(size)
                     }
                 }
                 for output in engine.step() {
@@ -149,7 +150,8 @@ enum AdapterBenchmark {
 
         private func read(_ index: Int) throws -> LoadedAdapter {
             let folder = try MappedFolder(try FolderFiles.list(folders[index % folders.count], kind: .adapter))
-            return try LoadedAdapter(folder: folder, config: model.config, precision: model.precision)
+            return try LoadedAdapter(
+                folder: folder, config: model.config, precision: model.precision, memory: LargePages.adapters)
         }
 
         private func request(_ number: Int, adapter: Int) -> GenerationRequest {

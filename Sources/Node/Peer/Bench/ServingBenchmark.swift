@@ -102,7 +102,8 @@ final class ServingSide {
         var names: [String] = []
         for (index, path) in plan.adapters.enumerated() {
             let folder = try MappedFolder(try FolderFiles.list(path, kind: .adapter))
-            let adapter = try LoadedAdapter(folder: folder, config: model.config, precision: model.precision)
+            let adapter = try LoadedAdapter(
+                folder: folder, config: model.config, precision: model.precision, memory: LargePages.adapters)
             try engine.register(adapter, as: "adapter-\(index)")
             names.append("adapter-\(index)")
         }

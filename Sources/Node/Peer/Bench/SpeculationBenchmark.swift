@@ -23,7 +23,7 @@ enum SpeculationBenchmark {
     private static let answerTokens = 64
     private static let randomPrompts = 8
     private static let randomTokens = 192
-    private static let pairsMin = 5
+    private static let pairsMin = 15
 
     private struct Run {
         var tokens: [[Int32]] = []

@@ -15,7 +15,8 @@ extension EngineWorker {
             let result: Result<LoadedAdapter, LoadFault>
             let start = ContinuousClock.now
             do {
-                result = .success(try Self.adapter(load, shelf: shelf, config: config, precision: precision))
+                result = .success(
+                    try CoreLoan.take { try Self.adapter(load, shelf: shelf, config: config, precision: precision) })
             } catch {
                 result = .failure(LoadFault(reason: "\(error)"))
             }
@@ -25,6 +26,7 @@ extension EngineWorker {
                 mailbox.loads.append((load, result))
                 condition.signal()
             }
+            if case .success(let adapter) = result { LargePages.adapters.prepare(adapter.weightBytes) }
         }
     }
 
@@ -35,7 +37,8 @@ extension EngineWorker {
         case .fuse(let fused): return try fused.make()
         case .read(let name, let cid):
             guard let cid else { throw LoadFault(reason: "\(name) has no CID") }
-            return try LoadedAdapter(folder: try shelf.folder(cid), config: config, precision: precision)
+            return try LoadedAdapter(
+                folder: try shelf.folder(cid), config: config, precision: precision, memory: LargePages.adapters)
         }
     }
 
@@ -66,6 +69,10 @@ extension EngineWorker {
                 try desk.engine.declare(adapter.text, cid: adapter, bytes: Int(clamping: entry.bytes))
             } catch {
                 throw .file(name: entry.name, reason: error.description)
+            }
+            if desk.adapters.isEmpty {
+                let bytes = Int(clamping: entry.bytes)
+                reading.async { LargePages.adapters.prepare(bytes) }
             }
             desk.adapters.insert(adapter)
         } catch {

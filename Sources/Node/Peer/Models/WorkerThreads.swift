@@ -24,8 +24,11 @@ package final class WorkerThreads: WorkerPool, @unchecked Sendable {
     package init(width: Int) {
         self.width = min(max(1, width), Self.widthMax)
         shared = Shared()
+        let cores = ProcessInfo.processInfo.activeProcessorCount, spare = max(0, cores - self.width)
         for index in 1..<max(1, self.width) {
-            let thread = Thread { [shared] in shared.work() }
+            // The last one rests first.
+            let rests = spare + self.width - index
+            let thread = Thread { [shared] in shared.work(restingFor: rests) }
             thread.name = "openledger.kernel.\(index)"
             thread.stackSize = 1 << 20
             thread.start()
@@ -98,11 +101,12 @@ package final class WorkerThreads: WorkerPool, @unchecked Sendable {
             }
         }
 
-        func work() {
+        /// - Parameter lent: cores lent from which on this thread rests.
+        func work(restingFor lent: Int) {
             var last: UInt32 = 0
             while true {
                 guard let round = next(after: last) else { return }
-                take(round)
+                if !CoreLoan.wait(while: lent) { take(round) }
                 last = round
             }
         }
@@ -129,5 +133,34 @@ package final class WorkerThreads: WorkerPool, @unchecked Sendable {
             isOver.store(true, ordering: .sequentiallyConsistent)
             condition.withLock { condition.broadcast() }
         }
+    }
+}
+
+/// Cores that short work beside a step has to itself: as many workers rest as the machine has cores too few. Otherwise the
+/// system would give each a turn, and a slice whose worker waits for its turn keeps the whole step waiting.
+enum CoreLoan {
+    private static let lent = Atomic<Int>(0)
+    private static let condition = NSCondition()
+
+    /// Runs `body`, some milliseconds of work, on a core of its own.
+    static func take<Answer>(_ body: () throws -> Answer) rethrows -> Answer {
+        lent.add(1, ordering: .relaxed)
+        defer {
+            condition.withLock {
+                lent.subtract(1, ordering: .relaxed)
+                condition.broadcast()
+            }
+        }
+        return try body()
+    }
+
+    /// Returns when fewer cores are lent than that, at once where they are.
+    /// - Returns: whether it waited.
+    fileprivate static func wait(while count: Int) -> Bool {
+        guard lent.load(ordering: .relaxed) >= count else { return false }
+        condition.withLock {
+            while lent.load(ordering: .relaxed) >= count { condition.wait() }
+        }
+        return true
     }
 }
