@@ -55,9 +55,10 @@ struct WorkerThreadsTests {
         // As many threads as cores: the last worker's core is the one that is lent.
         let pool = WorkerThreads(width: max(2, ProcessInfo.processInfo.activeProcessorCount))
         func threads() -> Int {
-            let seen = Mutex<Set<String>>([])
+            let seen = Mutex<Set<UInt>>([])
             pool.run(count: 64) { _ in
-                _ = seen.withLock { $0.insert(Thread.current.name ?? "") }
+                let thread = UInt(pthread_self())
+                _ = seen.withLock { $0.insert(thread) }
                 usleep(500)
             }
             return seen.withLock { $0.count }

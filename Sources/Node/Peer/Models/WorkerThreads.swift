@@ -106,7 +106,8 @@ package final class WorkerThreads: WorkerPool, @unchecked Sendable {
             var last: UInt32 = 0
             while true {
                 guard let round = next(after: last) else { return }
-                if !CoreLoan.wait(while: lent) { take(round) }
+                CoreLoan.wait(while: lent)
+                take(round)
                 last = round
             }
         }
@@ -154,13 +155,11 @@ enum CoreLoan {
         return try body()
     }
 
-    /// Returns when fewer cores are lent than that, at once where they are.
-    /// - Returns: whether it waited.
-    fileprivate static func wait(while count: Int) -> Bool {
-        guard lent.load(ordering: .relaxed) >= count else { return false }
+    /// Returns when fewer cores are lent than that.
+    fileprivate static func wait(while count: Int) {
+        guard lent.load(ordering: .relaxed) >= count else { return }
         condition.withLock {
             while lent.load(ordering: .relaxed) >= count { condition.wait() }
         }
-        return true
     }
 }
