@@ -17,6 +17,7 @@ import Testing
                 ("datanets/food/contributions", .contributions(datanet: "food")), ("models", .models(ListPage())),
                 ("models/starter", .model("starter")), ("adapters", .adapters(ListPage())),
                 ("adapters/food", .adapter("food")), ("fusions", .fusions), ("fusions/kitchen", .fusion("kitchen")),
+                ("trainings", .trainings), ("trainings/5f3c", .training("5f3c")),
                 ("receipts", .receipts(ListPage())), ("receipts/abc", .receipt("abc")),
                 ("batches", .batches(ListPage())),
                 ("batches/12", .batch(height: 12)), ("accounts/me", .account("me")),
@@ -57,6 +58,9 @@ import Testing
                             merge: AdapterMerge(adapters: ["food", "anatomy"], weights: [0.7, -0.3]))), 201
                 ),
                 ("DELETE", "fusions/k", nil, .removeFusion("k"), 200),
+                ("POST", "trainings/5f3c/pause", nil, .changeTraining("5f3c", .pause), 200),
+                ("POST", "trainings/5f3c/resume", nil, .changeTraining("5f3c", .resume), 200),
+                ("POST", "trainings/5f3c/cancel", nil, .changeTraining("5f3c", .cancel), 200),
                 ("POST", "light/sync", nil, .lightSync(checkpoint: nil), 200),
                 (
                     "POST", "datanets", #"{"name":"n","license":"l","tags":["a"],"access":"approval"}"#,
@@ -176,6 +180,77 @@ import Testing
             #expect(
                 peer.node.notes.withLock { $0.streams.last } == .importModel(path: "/m", name: "n", precision: "int8"))
             #expect(try await peer.ask("GET", "/api/v1/datanets/food/export").lines.count == 1)
+        }
+    }
+
+    @Test func trainingsAreAskedForInFull() async throws {
+        try await TestGateway.with { (peer) async throws in
+            func last() -> NodeStreamCall? { peer.node.notes.withLock { $0.streams.last } }
+            let least = try await peer.ask(
+                "POST", "/api/v1/trainings", #"{"name":"n","model":"starter","datanet":"food"}"#, token: Self.token)
+            #expect(try JSONValue.parse(least.lines.last ?? "")["event"]?.text == "done")
+            var wanted = TrainingDescription(name: "n", model: "starter")
+            wanted.datanet = "food"
+            #expect(last() == .train(wanted))
+            _ = try await peer.ask(
+                "POST", "/api/v1/trainings",
+                #"{"name":"n","model":"m","rows":"/r","eval_rows":"/e","init":"/i","out":"/o","precision":"int8","rank":4,"#
+                    + #""alpha":3.5,"rslora":true,"steps":9,"batch":2,"lr":0.01,"schedule":"cosine","warmup":1,"#
+                    + #""weight_decay":0,"betas":[0.8,0.95],"eps":1e-6,"clip":1,"seed":7,"shuffle":false,"eval_every":3}"#,
+                token: Self.token)
+            wanted = TrainingDescription(name: "n", model: "m")
+            (wanted.rows, wanted.evaluationRows, wanted.initial, wanted.out) = ("/r", "/e", "/i", "/o")
+            (wanted.precision, wanted.rank, wanted.alpha, wanted.rootScaled) = ("int8", 4, 3.5, true)
+            (wanted.steps, wanted.batch, wanted.learningRate, wanted.schedule) = (9, 2, 0.01, "cosine")
+            (wanted.warmup, wanted.weightDecay, wanted.betas, wanted.epsilon) = (1, 0, [0.8, 0.95], 1e-6)
+            (wanted.clip, wanted.seed, wanted.shuffles, wanted.evaluationSteps) = (1, 7, false, 3)
+            #expect(last() == .train(wanted))
+            #expect(try await peer.ask("GET", "/api/v1/trainings/5f3c/events").lines.count == 4)
+            #expect(last() == .trainingEvents("5f3c"))
+            _ = try await peer.ask(
+                "POST", "/api/v1/adapters/food/eval", #"{"rows":"/held","answers":5}"#, token: Self.token)
+            #expect(
+                last()
+                    == .evaluateAdapter(
+                        EvaluationDescription(adapter: "food", rows: "/held", answers: 5, precision: nil)))
+        }
+    }
+
+    @Test func badTrainingsAreNamed() async throws {
+        try await TestGateway.with { (peer) async throws in
+            let bad: [(String, String)] = [
+                (#"{"model":"m","rows":"/r"}"#, "name"), (#"{"name":"n","rows":"/r"}"#, "model"),
+                (#"{"name":"n","model":"m"}"#, "rows"),
+                (#"{"name":"n","model":"m","rows":"/r","datanet":"d"}"#, "rows"),
+                (#"{"name":"n","model":"m","rows":"r"}"#, "rows"),
+            ]
+            let values: [(String, [String])] = [
+                ("rank", ["0", "257", "1.5", #""8""#]), ("alpha", ["1e7"]), ("epochs", ["0", "1e5"]),
+                ("steps", ["0", "1000001"]), ("batch", ["0", "4097"]), ("lr", ["-1", "101"]), ("warmup", ["-1"]),
+                ("weight_decay", ["-0.1"]), ("betas", ["[0.9]", "[0.9,1]", "[1,2,3]", "0.9"]), ("eps", ["0"]),
+                ("clip", ["-1"]), ("seed", ["-1"]), ("shuffle", ["1"]), ("eval_every", ["-1"]), ("init", [#""i""#]),
+                ("out", [#""o""#]), ("eval_rows", [#""e""#]),
+            ]
+            let single = values.flatMap { key, values in
+                values.map { (#"{"name":"n","model":"m","rows":"/r","\#(key)":\#($0)}"#, key) }
+            }
+            for (body, param) in bad + single {
+                let answer = try await peer.ask("POST", "/api/v1/trainings", body, token: Self.token)
+                #expect(answer.status == 400, "\(body): \(answer.text)")
+                #expect(try answer.param() == param, "\(body): \(answer.text)")
+            }
+            let both = #"{"name":"n","model":"m","rows":"/r","steps":1,"epochs":1}"#
+            #expect(try await peer.ask("POST", "/api/v1/trainings", both, token: Self.token).param() == "steps")
+            #expect(
+                try await peer.ask("POST", "/api/v1/adapters/food/eval", "{}", token: Self.token).param() == "rows")
+            #expect(peer.node.notes.withLock { $0.streams.isEmpty })
+            // Whoever has no token changes nothing.
+            let wanted = #"{"name":"n","model":"m","rows":"/r"}"#
+            #expect(try await peer.ask("POST", "/api/v1/trainings", wanted).status == 401)
+            for action in TrainingAction.allCases {
+                #expect(try await peer.ask("POST", "/api/v1/trainings/5f3c/\(action.rawValue)").status == 401)
+            }
+            #expect(try await peer.ask("POST", "/api/v1/trainings/5f3c/burn", token: Self.token).code() == "no_route")
         }
     }
 
