@@ -133,17 +133,24 @@ var targets: [Target] = [
     tests("ModelFiles", ["ModelFiles", "Kernels", "Primitives"]),
     tests("Tokenizers", ["Tokenizers", "ModelFiles", "Primitives"]),
     tests("Decoding", ["Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Primitives"]),
+    // What tests of more than one target read.
+    .target(
+        name: "ModelFixtures", dependencies: ["ModelFiles", "Primitives"], path: "Tests/ModelFixtures",
+        swiftSettings: settings),
     tests(
         "Inference",
-        ["Inference", "Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Records", "Primitives"]),
+        [
+            "ModelFixtures", "Inference", "Decoding", "Tokenizers", "ModelFiles", "Arithmetic", "Kernels", "Records",
+            "Primitives",
+        ]),
     tests("Datanets", ["Datanets", "Records", "Primitives"]),
     tests(
         "Attribution", ["Attribution", "Decoding", "Datanets", "EvidenceKernels", "Ledger", "Records", "Primitives"]),
     tests(
         "Training",
         [
-            "Training", "Inference", "Tokenizers", "ModelFiles", "Arithmetic", "Datanets", "GradientKernels", "Kernels",
-            "Primitives",
+            "ModelFixtures", "Training", "Inference", "Tokenizers", "ModelFiles", "Arithmetic", "Datanets",
+            "GradientKernels", "Kernels", "Primitives",
         ]),
     tests("Ledger", ["Ledger", "Records", "Primitives"]),
     tests("Sequencing", ["Sequencing", "Ledger", "Records", "Primitives"]),

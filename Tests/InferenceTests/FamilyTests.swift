@@ -2,6 +2,7 @@
 // seeds and dimensions in the folders of models that OPENLEDGER_FAMILIES names, separated by colons.
 
 import Foundation
+import ModelFixtures
 import Primitives
 import Testing
 
@@ -10,24 +11,7 @@ import Testing
 @testable import ModelFiles
 
 /// Folders of models with references.
-let familyFolders: [URL] = {
-    let environment = ProcessInfo.processInfo.environment
-    var roots = [fixtures]
-    if let shared = environment["OPENLEDGER_SHARED"] { roots.append(URL(filePath: shared + "/fixtures/models")) }
-    roots += (environment["OPENLEDGER_FAMILIES"] ?? "").split(separator: ":").map { URL(filePath: String($0)) }
-    var seen: Set<String> = [], found: [URL] = []
-    for (index, root) in roots.enumerated() {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: root.path)) ?? []
-        for name in names.sorted() {
-            let url = root.appending(path: name)
-            guard FileManager.default.fileExists(atPath: url.appending(path: "reference.json").path),
-                index > 1 || seen.insert(name).inserted
-            else { continue }
-            found.append(url)
-        }
-    }
-    return found
-}()
+let familyFolders = modelFolders { _ in true }
 
 extension URL {
     /// What a failing test shows.

@@ -1,30 +1,13 @@
-// Files that the tests read, and the reference results of transformers and PEFT (versions in
-// Tests/Fixtures/models/README.md).
+// The reference results of transformers and PEFT (versions in Tests/Fixtures/models/README.md).
 
 import Foundation
 import Kernels
+import ModelFixtures
 import Primitives
 
 @testable import Arithmetic
 @testable import Inference
 @testable import ModelFiles
-
-let repository = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent()
-let fixtures = repository.appending(path: "Tests/Fixtures/models")
-let starter = repository.appending(path: "Bootstrap/starter")
-
-func files(of folder: URL) throws -> [String: [UInt8]] {
-    var files: [String: [UInt8]] = [:]
-    for name in try FileManager.default.contentsOfDirectory(atPath: folder.path) {
-        if let data = try? Data(contentsOf: folder.appending(path: name)) { files[name] = [UInt8](data) }
-    }
-    return files
-}
-
-func folder(_ url: URL) throws -> MemoryFolder { MemoryFolder(try files(of: url)) }
-
-func json(_ url: URL) throws -> JSONValue { try JSONValue.parse([UInt8](Data(contentsOf: url)), limits: .tokenizer) }
 
 func int32s(_ value: JSONValue?) -> [Int32] { (value?.items ?? []).compactMap { $0.integer.map(Int32.init) } }
 

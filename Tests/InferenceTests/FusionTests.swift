@@ -4,6 +4,7 @@
 import Arithmetic
 import Decoding
 import Foundation
+import ModelFixtures
 import Testing
 
 @testable import Inference

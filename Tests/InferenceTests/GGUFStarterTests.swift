@@ -1,6 +1,7 @@
 // The starter model as one GGUF file with its own vocabulary and chat template: it answers as the folder does, bit for bit.
 
 import Foundation
+import ModelFixtures
 import Primitives
 import Testing
 

@@ -1,6 +1,7 @@
 // GGUF files against llama.cpp and against the Hugging Face folders that they were made of.
 
 import Foundation
+import ModelFixtures
 import Testing
 
 @testable import Arithmetic

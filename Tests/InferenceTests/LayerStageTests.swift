@@ -4,6 +4,7 @@
 import Arithmetic
 import Decoding
 import Foundation
+import ModelFixtures
 import Primitives
 import Records
 import Testing

@@ -3,6 +3,7 @@
 // must be what the engine says. Families with latent attention or experts are not described to it.
 
 import Foundation
+import ModelFixtures
 import Testing
 
 @testable import Arithmetic

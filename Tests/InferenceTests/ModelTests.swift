@@ -1,6 +1,7 @@
 // The whole model against transformers and PEFT, and against itself: every way of cutting the work gives the same bits.
 
 import Foundation
+import ModelFixtures
 import Primitives
 import Testing
 

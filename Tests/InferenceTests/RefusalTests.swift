@@ -2,6 +2,7 @@
 
 import Arithmetic
 import Foundation
+import ModelFixtures
 import Primitives
 import Testing
 

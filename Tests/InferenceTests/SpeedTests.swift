@@ -6,6 +6,7 @@
 import Arithmetic
 import Foundation
 import Inference
+import ModelFixtures
 import Testing
 
 private let environment = ProcessInfo.processInfo.environment

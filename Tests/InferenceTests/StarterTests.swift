@@ -1,6 +1,7 @@
 // The starter model does the one thing that it is for: it answers from passages.
 
 import Foundation
+import ModelFixtures
 import Testing
 
 @testable import Arithmetic

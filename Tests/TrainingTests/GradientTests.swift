@@ -1,6 +1,7 @@
 // Gradients and curves against PyTorch, every dense family; and against differences of the loss itself.
 
 import Foundation
+import ModelFixtures
 import Testing
 
 @testable import Arithmetic

@@ -1,6 +1,7 @@
 // Runs: cut off and gone on with, with settings of every kind, written out and read again, seeds and orders.
 
 import Foundation
+import ModelFixtures
 import Primitives
 import Testing
 import Tokenizers
@@ -140,6 +141,45 @@ import Tokenizers
             folder: try folder(fixtures.appending(path: "deepseek_v3")), precision: .f32)
         #expect(throws: ModelFault.self) {
             try Trainer(model: experts, rows: rows, settings: family.settings)
+        }
+    }
+
+    /// What a run is said to take before it begins is what it takes.
+    @Test(arguments: ["llama3", "gemma3", "glm"], [Precision.f32, .int4])
+    func theEstimateIsTheMemory(name: String, precision: Precision) throws {
+        let family = try TrainedFamily(name, precision: precision), rows = family.batches.flatMap { $0 }
+        var sizes: Set<Int> = []
+        for (width, kept) in [(1, 1 << 30), (3, 1 << 30), (2, 0)] {
+            let bytes = try Trainer.byteCount(
+                model: family.model, rows: rows, settings: family.settings, initial: family.adapter, width: width,
+                keptBytesMax: kept)
+            #expect(try family.trainer(pool: SerialPool(width: width), keptBytesMax: kept).byteCount == bytes)
+            sizes.insert(bytes)
+        }
+        #expect(sizes.count == 3)
+        let evaluator = try Evaluator(
+            model: family.model, adapter: family.adapter, rows: rows, pool: SerialPool(width: 2))
+        #expect(
+            try Evaluator.byteCount(model: family.model, adapter: family.adapter, rows: rows, width: 2)
+                == evaluator.byteCount)
+    }
+
+    @Test func whatIsNoNumberIsNoAdapter() throws {
+        let family = try TrainedFamily("llama3")
+        // A loss that is no number.
+        let huge = try family.trainer()
+        for index in 0..<huge.parameters.layout.count { huge.parameters.weights[index] *= 1e30 }
+        huge.parameters.turn()
+        #expect(throws: TrainingFault.diverged(step: 1)) { try huge.advance() }
+        // Weights that the last step made so: no later loss tells.
+        for steps in [1, 2] {
+            var settings = family.settings
+            settings.steps = steps
+            settings.learningRate = 100
+            let last = try family.trainer(settings)
+            last.parameters.first[0] = .greatestFiniteMagnitude
+            let fault = #expect(throws: TrainingFault.self) { while !last.isDone { _ = try last.advance() } }
+            #expect(fault == .diverged(step: steps))
         }
     }
 

@@ -2,6 +2,7 @@
 // second time, company in a batch. And the forward half is serving's.
 
 import Foundation
+import ModelFixtures
 import Primitives
 import Testing
 

@@ -1,7 +1,8 @@
-// Files that the tests read, and the reference results of PyTorch, transformers and PEFT (versions in
+// The reference results of PyTorch, transformers and PEFT (versions in
 // Tests/Fixtures/models/README.md).
 
 import Foundation
+import ModelFixtures
 import Primitives
 
 @testable import Arithmetic
@@ -9,37 +10,8 @@ import Primitives
 @testable import ModelFiles
 @testable import Training
 
-let repository = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent()
-let fixtures = repository.appending(path: "Tests/Fixtures/models")
-let starter = repository.appending(path: "Bootstrap/starter")
-
-func folder(_ url: URL) throws -> MemoryFolder {
-    var files: [String: [UInt8]] = [:]
-    for name in try FileManager.default.contentsOfDirectory(atPath: url.path) {
-        if let data = try? Data(contentsOf: url.appending(path: name)) { files[name] = [UInt8](data) }
-    }
-    return MemoryFolder(files)
-}
-
-/// Folders of dense models with references of a training: the committed ones, those that OPENLEDGER_SHARED holds, and other
-/// seeds and dimensions in the folders that OPENLEDGER_FAMILIES names, separated by colons.
-let denseFamilies: [URL] = {
-    let environment = ProcessInfo.processInfo.environment
-    var roots = [fixtures]
-    if let shared = environment["OPENLEDGER_SHARED"] { roots.append(URL(filePath: shared + "/fixtures/models")) }
-    roots += (environment["OPENLEDGER_FAMILIES"] ?? "").split(separator: ":").map { URL(filePath: String($0)) }
-    var seen: Set<String> = [], found: [URL] = []
-    for (index, root) in roots.enumerated() {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: root.path)) ?? []
-        for name in names.sorted() where !name.hasPrefix("deepseek_v") {
-            let url = root.appending(path: name)
-            guard reference(url) != nil, index > 1 || seen.insert(name).inserted else { continue }
-            found.append(url)
-        }
-    }
-    return found
-}()
+/// Folders of dense models with references of a training.
+let denseFamilies = modelFolders { !$0.lastPathComponent.hasPrefix("deepseek_v") && reference($0) != nil }
 
 /// A folder's reference of a training; some committed ones have none.
 private func reference(_ url: URL) -> JSONValue? {

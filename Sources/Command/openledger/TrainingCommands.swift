@@ -127,6 +127,7 @@ extension AdapterCommand {
                 }
             output.result(value) {
                 "\(value.shown("name")): \(value.shown("state")), step \(value.shown("step")) of \(value.shown("steps"))"
+                    + (value["reason"]?.text.map { "; \($0)" } ?? "")
             }
         }
     }
@@ -156,7 +157,9 @@ extension AdapterCommand {
                             side, one.shown("loss"), one.shown("perplexity"), one.shown("exact_match"),
                             one.shown("rouge_l"))
                     }
+                    let skipped = event["base"]?["answers_skipped"]?.integer ?? 0
                     return table.text
+                        + (skipped > 0 ? "\n\(skipped) rows have a prompt that leaves no room for an answer." : "")
                 }
             }
         }
@@ -177,7 +180,9 @@ enum TrainingLine {
             return "step \(event.shown("step"))  held-out loss \(event.shown("eval_loss"))  perplexity "
                 + event.shown("perplexity")
         case "done":
-            guard event["state"] == nil else { return "the run is \(event.shown("state"))" }
+            if event["state"] != nil {
+                return "the run is \(event.shown("state"))" + (event["reason"]?.text.map { ": \($0)" } ?? "")
+            }
             return
                 "\(event.shown("name")) is trained: loss \(event.shown("loss")), held out \(event.shown("eval_loss")) "
                 + "(base \(event.shown("base_eval_loss"))), id \(event.shown("id"))"

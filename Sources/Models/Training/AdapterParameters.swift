@@ -13,12 +13,13 @@ package final class AdapterParameters {
     let first: UnsafeMutablePointer<Float>
     let second: UnsafeMutablePointer<Float>
     let turned: UnsafeMutablePointer<Float>
-    private let memory = FloatMemory()
+    private let memory: FloatMemory
 
     package var byteCount: Int { memory.byteCount }
 
-    init(_ layout: AdapterLayout) {
+    init(_ layout: AdapterLayout, memory: FloatMemory = FloatMemory()) {
         self.layout = layout
+        self.memory = memory
         weights = memory.floats(layout.count)
         gradients = memory.floats(layout.count)
         first = memory.floats(layout.count)
@@ -75,6 +76,8 @@ package final class AdapterParameters {
 
     package func weights(of module: TrainedModule) -> (down: [Float], up: [Float]) { factors(module, of: weights) }
     package func gradients(of module: TrainedModule) -> (down: [Float], up: [Float]) { factors(module, of: gradients) }
+
+    var areFinite: Bool { (0..<layout.count).allSatisfy { weights[$0].isFinite } }
 
     func clearGradients() { gradients.update(repeating: 0, count: layout.count) }
 

@@ -14,23 +14,43 @@ package final class Evaluator {
         model: LoadedModel, adapter: AdapterFactors?, rows: [TrainingRow], pool: any WorkerPool = SerialPool(),
         instructionSet: InstructionSet = .best, tokensMax: Int = TrainingLimit.packedTokensMax
     ) throws {
-        _ = try model.frozenLayers()
-        let longest = rows.reduce(0) { max($0, $1.inputCount) }
-        guard longest <= min(TrainingLimit.rowTokensMax, model.config.contextTokens) else {
-            throw TrainingFault.rows("a row has \(longest + 1) tokens, more than the model takes")
-        }
-        let modules = adapter?.modules ?? []
-        let parameters = AdapterParameters(
-            AdapterLayout(
-                modules.map { (layer: $0.layer, module: $0.module, rank: $0.rank, scale: $0.scale) },
-                config: model.config))
-        parameters.read(modules)
+        let (layout, longest) = try Self.plan(model, adapter, rows)
+        let parameters = AdapterParameters(layout)
+        parameters.read(adapter?.modules ?? [])
         gradient = try GradientPass(
             model: model, parameters: parameters, pool: pool, instructionSet: instructionSet, tokensMax: tokensMax,
             rowTokensMax: longest, keptBytesMax: 0)
         self.tokensMax = tokensMax
         rowTokensMax = longest
     }
+
+    private static func plan(
+        _ model: LoadedModel, _ adapter: AdapterFactors?, _ rows: [TrainingRow]
+    ) throws -> (AdapterLayout, longest: Int) {
+        _ = try model.frozenLayers()
+        let longest = rows.reduce(0) { max($0, $1.inputCount) }
+        guard longest <= min(TrainingLimit.rowTokensMax, model.config.contextTokens) else {
+            throw TrainingFault.rows("a row has \(longest + 1) tokens, more than the model takes")
+        }
+        let modules = (adapter?.modules ?? []).map {
+            (layer: $0.layer, module: $0.module, rank: $0.rank, scale: $0.scale)
+        }
+        return (AdapterLayout(modules, config: model.config), longest)
+    }
+
+    /// Bytes that it takes beside the base, before it is made.
+    package static func byteCount(
+        model: LoadedModel, adapter: AdapterFactors?, rows: [TrainingRow], width: Int,
+        tokensMax: Int = TrainingLimit.packedTokensMax
+    ) throws -> Int {
+        let (layout, longest) = try plan(model, adapter, rows), memory = FloatMemory(measures: true)
+        _ = try GradientPass(
+            model: model, parameters: AdapterParameters(layout, memory: memory), pool: SerialPool(width: width),
+            instructionSet: .best, tokensMax: tokensMax, rowTokensMax: longest, keptBytesMax: 0, memory: memory)
+        return memory.byteCount
+    }
+
+    package var byteCount: Int { gradient.byteCount + gradient.parameters.byteCount }
 
     /// - Parameter isWanted: asked before each packed batch; false ends it without an answer.
     package func loss(of rows: [TrainingRow], while isWanted: () -> Bool = { true }) -> HeldOutLoss? {

@@ -61,9 +61,10 @@ package final class GradientPass {
     /// - Parameters:
     ///   - tokensMax: of one packed batch; a longer row makes a batch of its own, up to `rowTokensMax`.
     ///   - keptBytesMax: where the forward halves of all layers take more, each is made a second time when it is needed.
+    ///   - memory: one that measures gives a pass that has a `byteCount` and cannot run.
     init(
         model: LoadedModel, parameters: AdapterParameters, pool: any WorkerPool, instructionSet: InstructionSet,
-        tokensMax: Int, rowTokensMax: Int, keptBytesMax: Int
+        tokensMax: Int, rowTokensMax: Int, keptBytesMax: Int, memory: FloatMemory = FloatMemory()
     ) throws(ModelFault) {
         layers = try model.frozenLayers()
         self.model = model
@@ -83,7 +84,7 @@ package final class GradientPass {
         self.keyValueHeads = keyValueHeads
         self.dimension = dimension
         feedForwardWidth = layers.reduce(0) { max($0, $1.gate.rows) }
-        let memory = FloatMemory(), rowsMax = rowsMax, heads = heads, widest = feedForwardWidth
+        let rowsMax = rowsMax, heads = heads, widest = feedForwardWidth
         func rows(_ columns: Int) -> FloatRows { memory.rows(rowsMax, columns: columns) }
         let normsHeads = config.attention.headNorms, normsAfter = config.attention.norms == .beforeAndAfter
         let groupWidths = LayerInput.allCases.map { input in
@@ -217,6 +218,7 @@ final class GradientSpace {
         pages = memory.make(UInt8.self, pageCount * pageBytes)
         pageTable = .allocate(capacity: pageCount)
         pageTable.initialize(repeating: nil, count: pageCount)
+        guard !memory.measures else { return }
         for (index, rope) in config.ropes.enumerated() {
             let frequencies = rope.inverseFrequencies, factor = rope.attentionFactor
             for position in 0..<longest {

@@ -12,17 +12,21 @@ struct FloatRows {
     func column(_ column: Int) -> FloatRows { FloatRows(values: values + column, stride: stride) }
 }
 
-/// Owns what it makes.
+/// Owns what it makes, or only counts it: what is laid out with one that measures is never read or written.
 final class FloatMemory {
     private var blocks: [UnsafeMutableRawPointer] = []
     private(set) var byteCount = 0
+    let measures: Bool
+
+    init(measures: Bool = false) { self.measures = measures }
 
     func make<T: ExpressibleByIntegerLiteral & BitwiseCopyable>(_ type: T.Type, _ count: Int) -> UnsafeMutablePointer<T>
     {
         let bytes = max(count, 1) * MemoryLayout<T>.stride
+        byteCount += bytes
+        if measures { return UnsafeMutablePointer(bitPattern: 64).unsafelyUnwrapped }
         let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
         blocks.append(memory)
-        byteCount += bytes
         return memory.initializeMemory(as: type, repeating: 0, count: max(count, 1))
     }
 

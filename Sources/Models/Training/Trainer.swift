@@ -35,7 +35,8 @@ package enum TrainingFault: Error, Hashable, CustomStringConvertible {
         case .settings(let what): what
         case .rows(let what): what
         case .diverged(let step):
-            "the loss of step \(step) is no number: take a lower learning rate (--lr), a longer warm-up or a clip"
+            "the loss or the weights of step \(step) are no numbers: take a lower learning rate (--lr), a longer warm-up or "
+                + "a clip; an adapter to go on from must be finite"
         }
     }
 }
@@ -64,8 +65,43 @@ package final class Trainer {
         initial: AdapterFactors? = nil, pool: any WorkerPool = SerialPool(), instructionSet: InstructionSet = .best,
         tokensMax: Int = TrainingLimit.packedTokensMax, keptBytesMax: Int = 1 << 30
     ) throws {
+        let (layout, longest) = try Self.plan(model, rows, heldOut, settings, initial)
+        parameters = AdapterParameters(layout)
+        if let initial {
+            parameters.read(initial.modules)
+        } else {
+            parameters.initialise(seed: settings.seed)
+        }
+        gradient = try GradientPass(
+            model: model, parameters: parameters, pool: pool, instructionSet: instructionSet, tokensMax: tokensMax,
+            rowTokensMax: longest, keptBytesMax: keptBytesMax)
+        self.rows = rows
+        self.settings = settings
+        self.tokensMax = tokensMax
+        config = model.config
+        order = RowOrder(rows: rows.count, seed: settings.seed, shuffles: settings.shuffles)
+    }
+
+    /// Bytes that a run takes beside the base, before anything is made.
+    package static func byteCount(
+        model: LoadedModel, rows: [TrainingRow], heldOut: [TrainingRow] = [], settings: TrainingSettings,
+        initial: AdapterFactors? = nil, width: Int, tokensMax: Int = TrainingLimit.packedTokensMax, keptBytesMax: Int
+    ) throws -> Int {
+        let (layout, longest) = try plan(model, rows, heldOut, settings, initial)
+        let memory = FloatMemory(measures: true)
+        _ = try GradientPass(
+            model: model, parameters: AdapterParameters(layout, memory: memory), pool: SerialPool(width: width),
+            instructionSet: .best, tokensMax: tokensMax, rowTokensMax: longest, keptBytesMax: keptBytesMax,
+            memory: memory)
+        return memory.byteCount
+    }
+
+    /// What is trained, and the tokens of the longest row. Nothing is laid out for what cannot be trained.
+    private static func plan(
+        _ model: LoadedModel, _ rows: [TrainingRow], _ heldOut: [TrainingRow], _ settings: TrainingSettings,
+        _ initial: AdapterFactors?
+    ) throws -> (AdapterLayout, longest: Int) {
         if let fault = settings.fault { throw TrainingFault.settings(fault) }
-        // Before anything is laid out for layers of another kind.
         _ = try model.frozenLayers()
         let kept = rows.filter { $0.scoredCount > 0 }
         guard !kept.isEmpty, rows.count <= TrainingLimit.rowsMax else {
@@ -91,20 +127,7 @@ package final class Trainer {
                     (layer: $0.layer, module: $0.module, rank: settings.rank, scale: settings.scale)
                 }
             }
-        parameters = AdapterParameters(AdapterLayout(chosen, config: model.config))
-        if let initial {
-            parameters.read(initial.modules)
-        } else {
-            parameters.initialise(seed: settings.seed)
-        }
-        gradient = try GradientPass(
-            model: model, parameters: parameters, pool: pool, instructionSet: instructionSet, tokensMax: tokensMax,
-            rowTokensMax: longest, keptBytesMax: keptBytesMax)
-        self.rows = rows
-        self.settings = settings
-        self.tokensMax = tokensMax
-        config = model.config
-        order = RowOrder(rows: rows.count, seed: settings.seed, shuffles: settings.shuffles)
+        return (AdapterLayout(chosen, config: model.config), longest)
     }
 
     /// The gradients of a step's rows, left in the parameters.
@@ -128,6 +151,8 @@ package final class Trainer {
         let rate = settings.learningRate(at: step)
         if scored > 0 { update(rate: rate, norm: norm) }
         step += 1
+        // Before the last step the next one's loss tells.
+        if isDone, !parameters.areFinite { throw .diverged(step: step) }
         return TrainingStep(
             step: step, loss: loss, gradientNorm: norm, learningRate: rate,
             tokens: chosen.reduce(0) { $0 + $1.tokens.count }, scored: scored)

@@ -157,7 +157,7 @@ extension PeerService {
         return importing(path, .model, name, base: nil, precision: try precision.map(Self.precision(named:)))
     }
 
-    private static func precision(named text: String) throws(NodeFault) -> Precision {
+    static func precision(named text: String) throws(NodeFault) -> Precision {
         guard let precision = Precision(rawValue: text) else {
             throw NodeFault(
                 .invalid, "precision must be \(Precision.allCases.map(\.rawValue).joined(separator: ", "))",

@@ -95,7 +95,7 @@ extension PeerService {
         var order = TrainingOrder(
             model: base.cid, modelName: base.name, name: wanted.name,
             settings: try Self.settings(wanted, rows: Self.lineCount(rows)))
-        order.precision = try Self.precision(wanted.precision)
+        order.precision = try wanted.precision.map(Self.precision(named:)) ?? .f32
         order.datanet = datanet
         order.out = wanted.out
         order.evaluationSteps = wanted.evaluationSteps ?? 0
@@ -114,16 +114,6 @@ extension PeerService {
                 param: "model", code: "not_held")
         }
         return base
-    }
-
-    static func precision(_ text: String?) throws(NodeFault) -> Precision {
-        guard let text else { return .f32 }
-        guard let precision = Precision(rawValue: text) else {
-            throw NodeFault(
-                .invalid, "precision must be \(Precision.allCases.map(\.rawValue).joined(separator: ", "))",
-                param: "precision", code: "unsupported_value")
-        }
-        return precision
     }
 
     private static func file(_ path: String, _ param: String) throws(NodeFault) -> [UInt8] {
@@ -206,10 +196,11 @@ extension PeerService {
                 .conflict, "the adapter \(adapter.name) and its base must be held here; pull them first",
                 code: "not_held")
         }
-        let rows = try Self.file(wanted.rows, "rows"), precision = try Self.precision(wanted.precision)
+        let rows = try Self.file(wanted.rows, "rows")
+        let precision = try wanted.precision.map(Self.precision(named:)) ?? .f32
         let evaluation = AdapterEvaluation(
             shelf: peer.shelf, base: base, adapter: adapter.cid, rows: rows, file: wanted.rows, precision: precision,
-            answers: wanted.answers, threads: peer.settings.threads)
+            answers: wanted.answers, threads: peer.settings.threads, room: peer.inference.room)
         return lines { emit async throws(NodeFault) in
             let result: Result<JSONValue, NodeFault> = await Task.detached {
                 do {

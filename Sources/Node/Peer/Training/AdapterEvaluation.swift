@@ -18,20 +18,28 @@ struct AdapterEvaluation: Sendable {
     /// Rows whose answers are generated.
     let answers: Int
     let threads: Int
+    let room: WeightRoom
 
     private struct Overlap {
         var exact = 0
         var rougeL = 0.0
         var count = 0
+        /// Rows whose prompt leaves no room for an answer.
+        var skipped = 0
     }
 
     /// Blocks for as long as it takes.
     func run(_ emit: (JSONValue) -> Void) throws -> JSONValue {
-        let adapterFolder = try shelf.folder(adapter)
-        let model = try LoadedModel(folder: try shelf.folder(base), precision: precision)
+        let adapterFolder = try shelf.folder(adapter), baseFolder = try shelf.folder(base)
+        let weightClaim = try claim(try WeightPlan(folder: baseFolder, precision: precision).whole)
+        defer { withExtendedLifetime(weightClaim) {} }
+        let model = try LoadedModel(folder: baseFolder, precision: precision)
         let factors = try AdapterFactors(folder: adapterFolder, config: model.config)
         let held = try TrainingRows(jsonl: rows, file: file, model: model)
         let pool = WorkerThreads(width: threads)
+        let bytes = try Evaluator.byteCount(model: model, adapter: factors, rows: held.rows, width: pool.width)
+        let bufferClaim = try claim(bytes)
+        defer { withExtendedLifetime(bufferClaim) {} }
         var sides: [JSONMember] = []
         for (name, factors) in [("base", nil), ("adapter", factors)] as [(String, AdapterFactors?)] {
             let evaluator = try Evaluator(model: model, adapter: factors, rows: held.rows, pool: pool)
@@ -48,6 +56,7 @@ struct AdapterEvaluation: Sendable {
                 let count = Double(max(1, overlap.count))
                 members += [
                     JSONMember("answers", .integer(overlap.count)),
+                    JSONMember("answers_skipped", .integer(overlap.skipped)),
                     JSONMember("exact_match", .double(Double(overlap.exact) / count)),
                     JSONMember("rouge_l", .double(overlap.rougeL / count)),
                 ]
@@ -56,6 +65,15 @@ struct AdapterEvaluation: Sendable {
             sides.append(JSONMember(name, .members(members)))
         }
         return .members([JSONMember("event", .string("done")), JSONMember("rows", .integer(held.rows.count))] + sides)
+    }
+
+    private func claim(_ bytes: Int) throws -> WeightClaim {
+        guard let claim = room.claim(bytes) else {
+            throw TrainingFault.settings(
+                "the evaluation takes \(bytes) bytes more; memory.models leaves \(room.left). A lower precision takes less"
+            )
+        }
+        return claim
     }
 
     /// Greedy answers to the first rows that have a prompt, all in one engine.
@@ -67,8 +85,11 @@ struct AdapterEvaluation: Sendable {
         }
         let engine = Engine(model: model, pool: pool), name = "evaluated"
         if let adapter { try engine.register(adapter, as: name) }
-        let wanted = rows.filter { $0.prompt.count > 0 }.prefix(answers)
-        var left = wanted[...], open: [SequenceID: (text: String, wanted: String)] = [:], overlap = Overlap()
+        var overlap = Overlap(), wanted: [TrainingRow] = []
+        for row in rows where !row.prompt.isEmpty && wanted.count < answers {
+            if row.prompt.count < model.config.contextTokens { wanted.append(row) } else { overlap.skipped += 1 }
+        }
+        var left = wanted[...], open: [SequenceID: (text: String, wanted: String)] = [:]
         while !left.isEmpty || !open.isEmpty {
             while open.count < engine.limits.sequencesMax, let row = left.popFirst() {
                 let completion = row.completion

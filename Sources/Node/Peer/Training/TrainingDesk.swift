@@ -41,6 +41,8 @@ package final class TrainingDesk: Sendable {
     private let means: TrainingMeans
     private let logger: Logger
     private let desk = Mutex(Desk())
+    /// Folders are made one after the other.
+    private let starting = Mutex(())
     private let thread = DispatchQueue(label: "openledger.training", qos: .utility)
     /// Tells the network of an adapter that was made.
     private let made: @Sendable (CID, FolderManifest) -> Void
@@ -54,19 +56,23 @@ package final class TrainingDesk: Sendable {
         self.made = made
     }
 
-    /// Finds what an earlier run of the peer left.
+    /// Finds what an earlier run of the peer left. Reads a few small files a run; rows are read, and held against the name,
+    /// when the run's turn comes.
     /// - Parameter goesOn: whether that is gone on with now, rather than when it is asked again.
     func begin(goesOn: Bool = true) {
         let names = ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
         for name in names {
             let folder = TrainingFolder(path: "\(path)/\(name)")
-            guard !name.hasSuffix(".partial"), let order = folder.order, let key = Self.key(of: folder, order),
-                Self.id(key) == name
-            else {
+            guard !name.hasSuffix(TrainingFolder.partialSuffix) else {
+                // A folder that a peer was making when it was killed.
+                try? FileManager.default.removeItem(atPath: folder.path)
+                continue
+            }
+            guard name.count == Self.idLength, Hex.decode(name) != nil, let order = folder.order else {
                 logger.notice("\(folder.path) is no training run and is left alone")
                 continue
             }
-            let run = TrainingRun(id: name, key: key, order: order, folder: folder)
+            let run = TrainingRun(id: name, order: order, folder: folder)
             desk.withLock { desk in
                 desk.runs[name] = run
                 desk.order.append(name)
@@ -75,24 +81,17 @@ package final class TrainingDesk: Sendable {
         }
     }
 
-    private static func id(_ key: [UInt8]) -> String { String(Hex.encode(key).prefix(16)) }
+    private static let idLength = 16
+    static func id(_ key: [UInt8]) -> String { String(Hex.encode(key).prefix(idLength)) }
 
     /// Names a run: the same base, order and rows.
-    private static func key(
-        _ order: TrainingOrder, rows: [UInt8], evaluation: [UInt8]?, initial: [UInt8]?
-    ) -> [UInt8] {
+    static func key(_ order: TrainingOrder, rows: [UInt8], evaluation: [UInt8]?, initial: [UInt8]?) -> [UInt8] {
         Digest(
             sha256Of: [
                 order.json.serialized(), [0], Digest(sha256: rows).bytes, Digest(sha256: evaluation ?? []).bytes,
                 Digest(sha256: initial ?? []).bytes,
             ]
         ).bytes
-    }
-
-    private static func key(of folder: TrainingFolder, _ order: TrainingOrder) -> [UInt8]? {
-        guard let rows = folder.bytes(folder.rowsPath) else { return nil }
-        return key(
-            order, rows: rows, evaluation: folder.bytes(folder.evaluationPath), initial: folder.initialWeights)
     }
 
     // MARK: Any thread
@@ -104,39 +103,40 @@ package final class TrainingDesk: Sendable {
         return run
     }
 
+    /// Blocks while rows go to the disk; two that are asked for at once come one after the other.
     /// - Returns: the run, and whether it was there already and is joined.
     package func start(
         _ order: TrainingOrder, rows: [UInt8], evaluation: [UInt8]?, initial: [(name: String, bytes: [UInt8])]
     ) throws(TrainingDeskFault) -> (run: TrainingRun, isJoined: Bool) {
         let weights = initial.first { $0.name == PEFTFolder.weightsName }?.bytes
-        let key = Self.key(order, rows: rows, evaluation: evaluation, initial: weights), id = Self.id(key)
-        let known = desk.withLock { desk in desk.isClosed ? nil : desk.runs[id] }
-        if let known, !known.state.isOver {
-            if known.state == .paused { try resume(id) } else { enqueue(known) }
-            return (known, true)
+        let id = Self.id(Self.key(order, rows: rows, evaluation: evaluation, initial: weights))
+        return try starting.withLock { _ throws(TrainingDeskFault) in
+            let (known, isClosed) = desk.withLock { ($0.runs[id], $0.isClosed) }
+            guard !isClosed else { throw .closed }
+            if let known, try known.goOn() {
+                enqueue(known)
+                return (known, true)
+            }
+            let folder = TrainingFolder(path: "\(path)/\(id)")
+            let open = runs.filter { !$0.state.isOver }.count
+            guard open < TrainingDeskLimit.openMax else { throw .full(TrainingDeskLimit.openMax) }
+            do throws(HomeFault) {
+                try TrainingFolder.makeFolder(path)
+                _ = try TrainingFolder.make(
+                    at: folder.path, order: order, rows: rows, evaluation: evaluation, initial: initial)
+            } catch {
+                throw .disk(error)
+            }
+            let run = TrainingRun(id: id, order: order, folder: folder)
+            desk.withLock { desk in
+                desk.order.removeAll { $0 == id }
+                desk.order.append(id)
+                desk.runs[id] = run
+            }
+            makeRoom()
+            enqueue(run)
+            return (run, false)
         }
-        let folder = TrainingFolder(path: "\(path)/\(id)")
-        let open = runs.filter { !$0.state.isOver }.count
-        guard open < TrainingDeskLimit.openMax else { throw .full(TrainingDeskLimit.openMax) }
-        do {
-            try TrainingFolder.makeFolder(path)
-            _ = try TrainingFolder.make(
-                at: folder.path, order: order, rows: rows, evaluation: evaluation, initial: initial)
-        } catch {
-            throw .disk(error)
-        }
-        let run = TrainingRun(id: id, key: key, order: order, folder: folder)
-        let isTaken = desk.withLock { desk in
-            guard !desk.isClosed else { return false }
-            desk.order.removeAll { $0 == id }
-            desk.order.append(id)
-            desk.runs[id] = run
-            return true
-        }
-        guard isTaken else { throw .closed }
-        makeRoom()
-        enqueue(run)
-        return (run, false)
     }
 
     /// The oldest that are over go, with their folders.
@@ -158,35 +158,21 @@ package final class TrainingDesk: Sendable {
     private func enqueue(_ run: TrainingRun) {
         thread.async { [self] in
             guard !desk.withLock({ $0.isClosed }) else { return }
-            guard run.state == .waiting else { return }
-            guard let (cid, manifest) = run.perform(means) else {
-                if run.state == .failed { logger.warning("training \(run.order.name) failed: \(run.reason ?? "")") }
-                return
+            let made = run.perform(means)
+            if let made {
+                self.made(made.0, made.1)
+            } else if run.state == .failed || run.state == .paused, let reason = run.reason {
+                logger.warning("training \(run.order.name) is \(run.state.rawValue): \(reason)")
             }
-            made(cid, manifest)
         }
     }
 
-    package func pause(_ id: String) throws(TrainingDeskFault) { try decide(id, .pause, .paused) }
-    package func cancel(_ id: String) throws(TrainingDeskFault) { try decide(id, .cancel, .cancelled) }
-
-    private func decide(_ id: String, _ wish: TrainingRun.Wish, _ state: TrainingState) throws(TrainingDeskFault) {
-        let run = try run(id)
-        switch run.state {
-        case .running: run.wish(wish)
-        case .waiting, .paused:
-            do throws(HomeFault) { try run.set(state) } catch { throw .disk(error) }
-        case .done, .failed, .cancelled: throw .over(id, run.state)
-        }
-    }
+    package func pause(_ id: String) throws(TrainingDeskFault) { try run(id).decide(.pause) }
+    package func cancel(_ id: String) throws(TrainingDeskFault) { try run(id).decide(.cancel) }
 
     package func resume(_ id: String) throws(TrainingDeskFault) {
         let run = try run(id)
-        guard run.state == .paused else {
-            if run.state.isOver { throw .over(id, run.state) }
-            return
-        }
-        do throws(HomeFault) { try run.set(.waiting) } catch { throw .disk(error) }
+        guard try run.goOn() else { throw .over(id, run.state) }
         enqueue(run)
     }
 
@@ -194,9 +180,9 @@ package final class TrainingDesk: Sendable {
     func close() {
         let open = desk.withLock { desk in
             desk.isClosed = true
-            return Array(desk.runs.values)
+            return desk.order.compactMap { desk.runs[$0] }
         }
-        for run in open where run.state == .running { run.wish(.stop) }
+        for run in open { run.stop() }
         thread.sync {}
     }
 
@@ -205,59 +191,5 @@ package final class TrainingDesk: Sendable {
     /// What a run has said and says until it is over or paused, from its first line on.
     func listener(of run: TrainingRun) -> TrainingListener {
         TrainingListener(run: run) { [self] in desk.withLock { $0.isClosed } }
-    }
-}
-
-/// Reads a run's lines as they are written.
-actor TrainingListener {
-    private let run: TrainingRun
-    private let isClosed: @Sendable () -> Bool
-    private var offset: UInt64 = 0
-    private var pending: [JSONValue] = []
-    private var isOver = false
-    private static let pollMilliseconds = 20
-
-    init(run: TrainingRun, isClosed: @escaping @Sendable () -> Bool) {
-        self.run = run
-        self.isClosed = isClosed
-    }
-
-    func next() async throws -> JSONValue? {
-        while true {
-            if !pending.isEmpty { return pending.removeFirst() }
-            if isOver { return nil }
-            // The state first: lines come before it.
-            let state = run.state, closes = isClosed()
-            try read()
-            if !pending.isEmpty { continue }
-            switch state {
-            case .waiting, .running:
-                if closes {
-                    throw TrainingDeskFault.closed
-                }
-                try await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
-            case .done: isOver = true
-            case .paused, .cancelled, .failed:
-                isOver = true
-                return .object([
-                    "event": .string(state == .failed ? "failed" : "done"), "run": .string(run.id),
-                    "state": .string(state.rawValue), "reason": .text(run.reason),
-                    "steps": .integer(run.progress.step),
-                ])
-            }
-        }
-    }
-
-    private func read() throws {
-        guard let handle = FileHandle(forReadingAtPath: run.folder.eventsPath) else { return }
-        defer { try? handle.close() }
-        let size = try handle.seekToEnd()
-        // Taken back: a run that goes on says its last lines again, and this reader has said them.
-        guard size > offset else { return }
-        try handle.seek(toOffset: offset)
-        let data = try handle.read(upToCount: 1 << 20) ?? Data()
-        guard let end = data.lastIndex(of: 0x0a) else { return }
-        for line in data[...end].split(separator: 0x0a) { pending.append(try JSONValue.parse([UInt8](line))) }
-        offset += UInt64(data.distance(from: data.startIndex, to: end) + 1)
     }
 }

@@ -18,6 +18,8 @@ package struct TrainingFolder: Sendable {
     var adapterPath: String { "\(path)/adapter" }
     private var initialPath: String { "\(path)/init" }
 
+    static let partialSuffix = ".partial"
+
     init(path: String) { self.path = path }
 
     /// Makes the folder whole or not at all.
@@ -25,13 +27,19 @@ package struct TrainingFolder: Sendable {
         at path: String, order: TrainingOrder, rows: [UInt8], evaluation: [UInt8]?,
         initial: [(name: String, bytes: [UInt8])]
     ) throws(HomeFault) -> TrainingFolder {
-        let partial = TrainingFolder(path: "\(path).partial")
+        let partial = TrainingFolder(path: path + partialSuffix)
         try? FileManager.default.removeItem(atPath: partial.path)
-        try makeFolder(initial.isEmpty ? partial.path : partial.initialPath)
-        try Home.writeNew(order.json.serialized(), to: partial.orderPath)
-        try Home.writeNew(rows, to: partial.rowsPath)
-        if let evaluation { try Home.writeNew(evaluation, to: partial.evaluationPath) }
-        for file in initial { try Home.writeNew(file.bytes, to: "\(partial.initialPath)/\(file.name)") }
+        do throws(HomeFault) {
+            try makeFolder(initial.isEmpty ? partial.path : partial.initialPath)
+            try Home.writeNew(order.json.serialized(), to: partial.orderPath)
+            try Home.writeNew(rows, to: partial.rowsPath)
+            if let evaluation { try Home.writeNew(evaluation, to: partial.evaluationPath) }
+            for file in initial { try Home.writeNew(file.bytes, to: "\(partial.initialPath)/\(file.name)") }
+        } catch {
+            // A full disk is not made fuller.
+            try? FileManager.default.removeItem(atPath: partial.path)
+            throw error
+        }
         try? FileManager.default.removeItem(atPath: path)
         try Home.move(partial.path, to: path)
         return TrainingFolder(path: path)
@@ -44,6 +52,13 @@ package struct TrainingFolder: Sendable {
         } catch {
             throw .cannotMake(path: path, reason: error.localizedDescription)
         }
+    }
+
+    /// Of a run that is over the order, how it ended and what it said stay; the adapter is on the shelf.
+    func clear() {
+        for path in [
+            rowsPath, evaluationPath, initialPath, checkpointPath, checkpointPath + Self.partialSuffix, adapterPath,
+        ] { try? FileManager.default.removeItem(atPath: path) }
     }
 
     func bytes(_ path: String) -> [UInt8]? { FileManager.default.contents(atPath: path).map { [UInt8]($0) } }
@@ -64,21 +79,41 @@ package struct TrainingFolder: Sendable {
 
     var initialWeights: [UInt8]? { bytes("\(initialPath)/\(PEFTFolder.weightsName)") }
 
-    /// What people decided, or how it ended; a run without one goes on.
-    var state: (state: TrainingState, reason: String?)? {
-        guard let json = bytes(statePath).flatMap({ try? JSONValue.parse($0) }),
-            let state = json["state"]?.text.flatMap(TrainingState.init)
-        else { return nil }
-        return (state, json["reason"]?.text)
+    // MARK: State
+
+    /// What people decided, or how it ended.
+    enum Kept {
+        /// The run goes on.
+        case nothing
+        case state(TrainingStatus)
+        /// Nobody knows whether the run was done or cancelled.
+        case damaged(String)
     }
 
-    func keep(_ state: TrainingState, reason: String? = nil) throws(HomeFault) {
+    var kept: Kept {
+        guard let bytes = bytes(statePath) else {
+            return access(statePath, F_OK) != 0 && errno == ENOENT
+                ? .nothing : .damaged("\(statePath) cannot be read; start the run again")
+        }
+        guard let json = try? JSONValue.parse(bytes), let state = json["state"]?.text.flatMap(TrainingState.init),
+            state != .waiting, state != .running
+        else { return .damaged("\(statePath) is damaged; start the run again") }
+        var status = TrainingStatus(state: state, reason: json["reason"]?.text)
+        status.step = json["step"]?.integer ?? 0
+        status.loss = json["loss"]?.double
+        return .state(status)
+    }
+
+    func keep(_ state: TrainingState, reason: String?, step: Int, loss: Double?) throws(HomeFault) {
         guard state != .running, state != .waiting else {
             unlink(statePath)
             return
         }
-        try Home.writeWhole(
-            JSONValue.object(["state": .string(state.rawValue), "reason": .text(reason)]).serialized(), to: statePath)
+        let json = JSONValue.object([
+            "state": .string(state.rawValue), "reason": .text(reason), "step": .integer(step),
+            "loss": loss.map { .double($0) } ?? .null,
+        ])
+        try Home.writeWhole(json.serialized(), to: statePath)
     }
 
     // MARK: Events
@@ -96,16 +131,24 @@ package struct TrainingFolder: Sendable {
         try Home.writeWhole(kept, to: eventsPath)
     }
 
-    /// One line; it is on its way to the disk when this returns, and a checkpoint does not depend on it.
-    func append(_ event: JSONValue) throws(HomeFault) {
+    /// One line, whole or not at all; it is on its way to the disk when this returns, and a checkpoint does not depend on it.
+    /// - Parameter put: writes bytes and answers how many, as write(2) does.
+    func append(
+        _ event: JSONValue, put: (Int32, [UInt8]) -> Int = { Foundation.write($0, $1, $1.count) }
+    ) throws(HomeFault) {
+        func fault() -> HomeFault { .cannotMake(path: eventsPath, reason: String(cString: strerror(errno))) }
         let descriptor = open(eventsPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else {
-            throw .cannotMake(path: eventsPath, reason: String(cString: strerror(errno)))
-        }
+        guard descriptor >= 0 else { throw fault() }
         defer { close(descriptor) }
-        let line = event.serialized() + [0x0a]
-        guard Foundation.write(descriptor, line, line.count) == line.count else {
-            throw .cannotMake(path: eventsPath, reason: String(cString: strerror(errno)))
+        let end = lseek(descriptor, 0, SEEK_END), line = event.serialized() + [0x0a]
+        guard end >= 0 else { throw fault() }
+        let written = put(descriptor, line)
+        guard written == line.count else {
+            // Short without a fault is a disk with a little room left.
+            let fault = written < 0 ? fault() : .cannotMake(path: eventsPath, reason: "the disk is full")
+            // Whoever listens reads lines.
+            ftruncate(descriptor, end)
+            throw fault
         }
     }
 }

@@ -65,8 +65,9 @@ package enum TrainingDeskLimit {
     package static let openMax = 8
     /// Rows of a run as they are kept.
     package static let rowBytesMax = 256 << 20
-    /// Between two checkpoints.
-    static let checkpointSeconds = 10.0
+    /// Between two checkpoints at least, and so many times what the last one took.
+    static let checkpointSecondsMin = 1.0
+    static let checkpointShare = 20.0
     /// How long a step waits for answers that are being computed.
     static let yieldSeconds = 2.0
     /// Above it layers are computed a second time rather than kept.

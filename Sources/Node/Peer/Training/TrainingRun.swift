@@ -1,9 +1,5 @@
 // One run, from its folder to an adapter on the shelf. It lives on the desk's thread, a step at a time, and gives way to
-// answers before each step.
-//
-//     waiting ──▶ running ──▶ done
-//        ▲           │ ├────▶ failed
-//        └── paused ◀┘ └────▶ cancelled          a peer that stops, or is killed: running, gone on with at the next start
+// answers before each step. TrainingStatus draws its states; each change is on the disk before anybody sees it.
 
 import Arithmetic
 import Dispatch
@@ -32,48 +28,75 @@ package final class TrainingRun: Sendable {
     package let id: String
     package let order: TrainingOrder
     package let folder: TrainingFolder
-    private let key: [UInt8]
-    private let status: Mutex<Status>
-
-    private struct Status {
-        var state: TrainingState
-        var reason: String?
-        var wish: Wish?
-        var step = 0
-        var loss: Double?
-    }
-
-    enum Wish: Sendable { case pause, cancel, stop }
+    private let status: Mutex<TrainingStatus>
 
     /// Why a run ends before its last step.
     enum Interruption: Error {
-        case wish(Wish)
+        case wish(TrainingStatus.Wish)
         case fault(String)
+        /// What can be put right: a full disk, a folder that cannot be written. The run is paused.
+        case halt(String)
     }
 
-    init(id: String, key: [UInt8], order: TrainingOrder, folder: TrainingFolder) {
+    init(id: String, order: TrainingOrder, folder: TrainingFolder) {
         self.id = id
-        self.key = key
         self.order = order
         self.folder = folder
-        let kept = folder.state
-        status = Mutex(Status(state: kept?.state ?? .waiting, reason: kept?.reason))
+        let status: TrainingStatus
+        switch folder.kept {
+        case .nothing: status = TrainingStatus(state: .waiting)
+        case .state(let kept):
+            status = kept
+            // A peer that was killed just before.
+            if kept.state.isOver { folder.clear() }
+        case .damaged(let reason): status = TrainingStatus(state: .failed, reason: reason)
+        }
+        self.status = Mutex(status)
     }
 
     package var state: TrainingState { status.withLock { $0.state } }
     package var reason: String? { status.withLock { $0.reason } }
     package var progress: (step: Int, loss: Double?) { status.withLock { ($0.step, $0.loss) } }
 
-    func wish(_ wish: Wish) { status.withLock { $0.wish = wish } }
+    // MARK: Any thread
 
     /// A run that waits, or is paused, is decided upon at once; one that runs ends after its step.
-    func set(_ state: TrainingState, reason: String? = nil) throws(HomeFault) {
-        try folder.keep(state, reason: reason)
-        status.withLock {
-            $0.state = state
-            $0.reason = reason
-            $0.wish = nil
+    func decide(_ wish: TrainingStatus.Wish) throws(TrainingDeskFault) {
+        try status.withLock { status throws(TrainingDeskFault) in
+            switch status.hear(wish) {
+            case .enter(let state): try settle(&status, state)
+            case .noted: break
+            case .over(let state): throw .over(id, state)
+            }
         }
+    }
+
+    /// - Returns: false where the run is over.
+    func goOn() throws(TrainingDeskFault) -> Bool {
+        try status.withLock { status throws(TrainingDeskFault) in
+            switch status.resume() {
+            case .enter(let state): try settle(&status, state)
+            case .noted: break
+            case .over: return false
+            }
+            return true
+        }
+    }
+
+    /// The peer ends: the run computes no other step, and does not begin.
+    func stop() { status.withLock { _ = $0.hear(.stop) } }
+
+    /// Durable, then visible.
+    private func settle(
+        _ status: inout TrainingStatus, _ state: TrainingState, reason: String? = nil
+    ) throws(TrainingDeskFault) {
+        do throws(HomeFault) {
+            try folder.keep(state, reason: reason, step: status.step, loss: status.loss)
+        } catch {
+            throw .disk(error)
+        }
+        if state.isOver { folder.clear() }
+        status.enter(state, reason: reason)
     }
 
     var isWished: Bool { status.withLock { $0.wish != nil } }
@@ -86,57 +109,67 @@ package final class TrainingRun: Sendable {
 
     /// - Returns: the adapter, once it is on the shelf.
     func perform(_ means: TrainingMeans) -> (CID, FolderManifest)? {
-        guard state == .waiting else { return nil }
-        status.withLock { $0.state = .running }
+        guard status.withLock({ $0.begin() }) else { return nil }
         do {
             let made = try train(means)
-            try set(.done)
+            finish(.done, nil)
             return made
         } catch let interruption as Interruption {
             switch interruption {
-            case .wish(.stop): status.withLock { $0.state = .waiting }
+            case .wish(.stop): status.withLock { $0.enter(.waiting) }
             case .wish(.pause): finish(.paused, nil)
             case .wish(.cancel): finish(.cancelled, nil)
             case .fault(let reason): finish(.failed, reason)
+            case .halt(let reason): halt(reason)
             }
+        } catch let fault as HomeFault {
+            halt("\(fault)")
         } catch {
             finish(.failed, "\(error)")
         }
         return nil
     }
 
+    private func halt(_ reason: String) {
+        finish(.paused, "\(reason); put that right, then: openledger adapter runs \(id) --resume")
+    }
+
     private func finish(_ state: TrainingState, _ reason: String?) {
-        do {
-            try set(state, reason: reason)
-        } catch {
-            status.withLock {
-                $0.state = .failed
-                $0.reason = "\(error)"
+        status.withLock { status in
+            do throws(TrainingDeskFault) {
+                try settle(&status, state, reason: reason)
+            } catch {
+                // A disk that does not even take that has the last checkpoint still.
+                status.enter(.paused, reason: [reason, "\(error)"].compactMap(\.self).joined(separator: "; "))
             }
         }
     }
 
     private func train(_ means: TrainingMeans) throws -> (CID, FolderManifest) {
         let start = DispatchTime.now().uptimeNanoseconds
+        let (key, rowBytes) = try input()
+        if let out = order.out { try Self.checkFolder(out) }
         let base = try means.shelf.folder(order.model),
             engine = EngineKey(model: order.model, precision: order.precision)
         let plan = try WeightPlan(folder: base, precision: order.precision)
-        guard let claim = means.room.claim(plan.whole) else {
+        guard let weightClaim = means.room.claim(plan.whole) else {
             throw Interruption.fault(
                 "\(order.modelName) takes \(plan.whole) bytes to train beside; memory.models leaves \(means.room.left)")
         }
-        defer { withExtendedLifetime(claim) {} }
+        defer { withExtendedLifetime(weightClaim) {} }
         let model = try LoadedModel(
             folder: base, precision: order.precision, prepared: means.prepared?.weights(engine))
-        let rows = try TrainingRows(jsonl: folder.bytes(folder.rowsPath) ?? [], file: "rows", model: model)
+        let rows = try TrainingRows(jsonl: rowBytes, file: "rows", model: model)
         let heldOut = try folder.bytes(folder.evaluationPath).map {
             try TrainingRows(jsonl: $0, file: "evaluation rows", model: model)
         }
         let initial = try folder.initial.map { try AdapterFactors(folder: $0, config: model.config) }
         let pool = WorkerThreads(width: means.threads)
+        let (claim, keptBytesMax) = try claimBuffers(model, rows, heldOut, initial, width: pool.width, means.room)
+        defer { withExtendedLifetime(claim) {} }
         let trainer = try Trainer(
             model: model, rows: rows.rows, heldOut: heldOut?.rows ?? [], settings: order.settings, initial: initial,
-            pool: pool, keptBytesMax: TrainingDeskLimit.keptBytesMax)
+            pool: pool, keptBytesMax: keptBytesMax)
         let isResumed = folder.bytes(folder.checkpointPath).map {
             TrainingCheckpoint.restore($0, into: trainer, key: key)
         }
@@ -145,42 +178,83 @@ package final class TrainingRun: Sendable {
         let spoken = Speaker(run: self, trainer: trainer, rows: rows, heldOut: heldOut, start: start)
         if isResumed != true {
             try folder.truncateEvents(after: -1)
-            try spoken.begin(model: model, pool: pool, initial: initial, memory: plan.whole)
+            try spoken.begin(model: model, pool: pool, initial: initial, memory: plan.whole + claim.bytes)
         }
-        try advance(trainer, spoken, means)
+        try advance(trainer, spoken, key, means)
         let files = try written(trainer, initial, rows, means)
-        let made = try means.shelf.importFolder(
-            path: folder.adapterPath, kind: .adapter, name: order.name, base: order.model)
+        let made: (CID, FolderManifest)
+        do {
+            made = try means.shelf.importFolder(
+                path: folder.adapterPath, kind: .adapter, name: order.name, base: order.model)
+        } catch {
+            throw Interruption.halt("the adapter is trained and cannot be put on the shelf: \(error)")
+        }
         try copyOut(files)
         try spoken.end(made.0, out: order.out)
-        unlink(folder.checkpointPath)
         return made
     }
 
-    private func advance(_ trainer: Trainer, _ spoken: Speaker, _ means: TrainingMeans) throws {
-        var checkpointed = DispatchTime.now()
+    /// The run's key and its rows: the files are those that the run was named by.
+    private func input() throws -> (key: [UInt8], rows: [UInt8]) {
+        guard let rows = folder.bytes(folder.rowsPath) else {
+            throw Interruption.fault("\(folder.rowsPath) cannot be read; start the run again")
+        }
+        let key = TrainingDesk.key(
+            order, rows: rows, evaluation: folder.bytes(folder.evaluationPath), initial: folder.initialWeights)
+        guard TrainingDesk.id(key) == id else {
+            throw Interruption.fault(
+                "the files in \(folder.path) are not those that the run began with; start it again")
+        }
+        return (key, rows)
+    }
+
+    /// Room for all that is allocated beside the base. Where layers cannot be kept they are computed twice: the same bits.
+    private func claimBuffers(
+        _ model: LoadedModel, _ rows: TrainingRows, _ heldOut: TrainingRows?, _ initial: AdapterFactors?, width: Int,
+        _ room: WeightRoom
+    ) throws -> (WeightClaim, keptBytesMax: Int) {
+        let base = try heldOut.map { try Evaluator.byteCount(model: model, adapter: nil, rows: $0.rows, width: width) }
+        var wanted = 0
+        for keptBytesMax in [TrainingDeskLimit.keptBytesMax, 0] {
+            wanted =
+                try Trainer.byteCount(
+                    model: model, rows: rows.rows, heldOut: heldOut?.rows ?? [], settings: order.settings,
+                    initial: initial, width: width, keptBytesMax: keptBytesMax) + (base ?? 0)
+            if let claim = room.claim(wanted) { return (claim, keptBytesMax) }
+        }
+        throw Interruption.fault(
+            "training takes \(wanted) bytes beside the weights of \(order.modelName); memory.models leaves \(room.left). "
+                + "Shorter rows, a lower rank or a lower precision take less")
+    }
+
+    private func advance(_ trainer: Trainer, _ spoken: Speaker, _ key: [UInt8], _ means: TrainingMeans) throws {
+        func seconds(since start: UInt64) -> Double { Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9 }
+        var checkpointed = DispatchTime.now().uptimeNanoseconds, wait = TrainingDeskLimit.checkpointSecondsMin
         func checkpoint() throws {
+            let start = DispatchTime.now().uptimeNanoseconds
             try Home.writeWhole(TrainingCheckpoint.bytes(of: trainer, key: key), to: folder.checkpointPath)
-            checkpointed = DispatchTime.now()
+            wait = max(
+                TrainingDeskLimit.checkpointSecondsMin, TrainingDeskLimit.checkpointShare * seconds(since: start))
+            checkpointed = DispatchTime.now().uptimeNanoseconds
         }
         while !trainer.isDone {
-            do {
+            do throws(Interruption) {
                 try checkWish()
                 try giveWay(means)
             } catch {
+                if case .wish(.cancel) = error { throw error }
                 try checkpoint()
                 throw error
             }
             let start = DispatchTime.now().uptimeNanoseconds
             let step = try trainer.advance()
-            let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
+            let took = seconds(since: start)
             status.withLock {
                 $0.step = step.step
                 $0.loss = step.loss
             }
-            try spoken.say(step, seconds: seconds)
-            let age = Double(DispatchTime.now().uptimeNanoseconds - checkpointed.uptimeNanoseconds) / 1e9
-            if age > TrainingDeskLimit.checkpointSeconds { try checkpoint() }
+            try spoken.say(step, seconds: took)
+            if seconds(since: checkpointed) > wait { try checkpoint() }
         }
         // What follows may be cut off too.
         try checkpoint()
@@ -218,6 +292,18 @@ package final class TrainingRun: Sendable {
         return files
     }
 
+    /// Before the first step rather than after the last.
+    private static func checkFolder(_ path: String) throws {
+        do {
+            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        } catch {
+            throw Interruption.fault("\(path) cannot be made: \(error.localizedDescription)")
+        }
+        guard access(path, W_OK) == 0 else {
+            throw Interruption.fault("\(path) cannot be written: \(String(cString: strerror(errno)))")
+        }
+    }
+
     /// Into a folder of whoever asked; files of other names in it stay.
     private func copyOut(_ files: [(name: String, bytes: [UInt8])]) throws {
         guard let out = order.out else { return }
@@ -227,7 +313,8 @@ package final class TrainingRun: Sendable {
                 try Data(file.bytes).write(to: URL(fileURLWithPath: "\(out)/\(file.name)"), options: .atomic)
             }
         } catch {
-            throw Interruption.fault("\(out) cannot be written: \(error.localizedDescription)")
+            throw Interruption.halt(
+                "the adapter is trained and cannot be written to \(out): \(error.localizedDescription)")
         }
     }
 }

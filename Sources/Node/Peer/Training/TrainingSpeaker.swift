@@ -42,7 +42,7 @@ final class Speaker {
                 "rows": .integer(rows.rows.count), "row_tokens": .integer(rows.tokenCount),
                 "rows_cut": .integer(rows.cutCount), "steps": .integer(run.order.settings.steps),
                 "batch": .integer(run.order.settings.batch), "parameters": .integer(trainer.parameters.layout.count),
-                "memory_bytes": .integer(trainer.byteCount + memory),
+                "memory_bytes": .integer(memory),
                 "base_eval_loss": base.map { .double($0.loss) } ?? .null,
                 "base_perplexity": base.map { .double($0.perplexity) } ?? .null,
             ]))
