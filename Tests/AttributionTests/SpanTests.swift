@@ -29,10 +29,12 @@ private struct BruteForce {
         for token in rows.joined() { counts[token, default: 0] += 1 }
         let total = counts.values.reduce(0, +)
         var found: [MatchedSpan] = []
-        for start in answer.indices {
-            let length = longest(answer[start...])
+        var next = 0
+        for start in answer.indices where start >= next {
+            let length = longest(answer[start...].prefix(256))
             let isInside = found.contains { $0.start + $0.count >= start + length }
             guard length >= 4, !isInside else { continue }
+            if length == 256 { next = start + length }
             let span = answer[start..<start + length]
             let weight = span.reduce(UInt64(0)) {
                 $0 + FixedPoint.log2(total) - FixedPoint.log2(counts[$1] ?? 0)
@@ -172,7 +174,10 @@ private struct World {
         let taken = [[1, -1, 2], [Int32](repeating: 1, count: SpanCorpusBuilder.rowTokensMax + 1), []].map {
             builder.add($0)
         }
-        #expect(taken == [false, false, true])
+        // Rows that no tokenizer gives have a number and no tokens.
+        #expect(taken == [true, true, true])
+        let odds = builder.finish()
+        #expect(odds.rowCount == 3 && odds.tokenCount == 0)
         // More different tokens than ranks: the next row begins a segment.
         let wide = (0..<3).map { part in (0..<40_000).map { Int32($0 + part * 40_000) } }
         var large = SpanCorpusBuilder()
@@ -184,6 +189,41 @@ private struct World {
         var full = SpanCorpusBuilder(segmentTokensMax: 1)
         let room = (0..<100).map { full.add([Int32($0)]) }
         #expect(room.count { $0 } == SpanCorpus.segmentsMax)
+        // What had no room is followed by nothing: a corpus is the first rows of a snapshot, and they are all there.
+        let added = full.add([])
+        #expect(!added)
+        let first = full.finish()
+        #expect(first.rowCount == SpanCorpus.segmentsMax)
+        #expect(first.tokenCount == SpanCorpus.segmentsMax)
+    }
+
+    @Test func aLongRunIsSeveralSpans() {
+        var random = SeededRandom(seed: 8)
+        let row = (0..<700).map { _ in Int32(random.below(50_000)) }
+        let rows = [row, [1, 2, 3]]
+        let answer = [Int32](repeating: 60_000, count: 3) + row + [60_000]
+        let spans = corpus(rows).spans(in: answer, owners: [0, 1])
+        #expect(spans == BruteForce(rows: rows).spans(answer, owners: [0, 1]))
+        #expect(spans.map(\.start) == [3, 259, 515] && spans.map(\.count) == [256, 256, 188])
+    }
+
+    /// One token many times, in the rows and in the answer: every place has the longest run.
+    @Test func oneTokenManyTimesCostsNoMoreThanItsBound() {
+        let rows = (0..<40).map { [Int32](repeating: 7, count: 1000 + $0) }
+        let corpus = corpus(rows)
+        let owners = rows.indices.map { UInt32($0) }
+        for count in [1000, 20_000] {
+            // Runs of 255 and one foreign token: no run is so long that what it has is passed over.
+            let answer = (0..<count).map { Int32($0 % 256 == 255 ? 9 : 7) }
+            for answer in [[Int32](repeating: 7, count: count), answer] {
+                var work = 0
+                let spans = corpus.spans(in: answer, owners: owners, work: &work)
+                #expect(!spans.isEmpty)
+                let steps = 17
+                #expect(work <= answer.count * steps * (SpanCorpus.spanTokensMax + 1))
+                #expect(work > answer.count / SpanCorpus.spanTokensMax, "the work is counted")
+            }
+        }
     }
 
     @Test func draftsGoOnAsARowDoes() {

@@ -117,6 +117,19 @@ private func texts(seed: UInt64, count: Int) -> [[UInt8]] {
         // One band's bucket full of different texts is looked at only so far.
         var full = NearDuplicates(snapshot: snapshot, shape: MinHashShape(bands: 2, rowsPerBand: 1, bucketMax: 2))
         for text in texts(seed: 5, count: 500) { #expect(full.add(text: text) != nil) }
+        // Texts of one form, none alike with another: many candidates, few comparisons, and the twin of one is found.
+        let crowd = (0..<400).map { number in
+            Array(
+                "the capital of the province of number \(number * 7919 % 100_003) is the town of \(number * 104_729 % 99_991)"
+                    .utf8)
+        }
+        var crowded = NearDuplicates(
+            snapshot: snapshot, shape: MinHashShape(bands: 32, rowsPerBand: 1, bucketMax: 1000, comparedMax: 8))
+        let all = crowd + [crowd[333] + Array(".".utf8)]
+        for text in all { #expect(crowded.add(text: text) != nil) }
+        #expect(crowded.owners == bruteForce(all))
+        #expect(crowded.owners.last == 333)
+        #expect(crowded.compared > crowd.count * 4 && crowded.compared <= all.count * 8)
         // Nothing is taken where there is no room.
         var rest = NearDuplicates(snapshot: snapshot)
         let big = [UInt8](repeating: 7, count: NearDuplicates.textBytesMax + 1)

@@ -17,8 +17,9 @@ struct OrderTests {
             price: ExchangeTests.price, priceMax: Amount(baseUnits: 1000), payer: try #require(Self.payer),
             model: CID(.dagCBOR, hashing: [1]), precision: "f32",
             adapters: [AdapterUse(adapter: CID(.raw, hashing: [2]), weight: -300_000, owner: nil)], fusion: fusion,
-            datanet: nil, prompt: .text("hello"), decoding: Decoding(maxTokens: 4), stop: stop,
-            ignoreEndOfSequence: ignoreEndOfSequence, bias: bias, form: form, choice: choice,
+            datanet: nil, prompt: .text("hello"), decoding: Decoding(maxTokens: 4),
+            settings: DecodingSettings(
+                stop: stop, ignoreEndOfSequence: ignoreEndOfSequence, bias: bias, form: form, choice: choice),
             logProbabilities: logProbabilities, promptSalt: [UInt8](repeating: 3, count: 32),
             answerSalt: [UInt8](repeating: 4, count: 32))
     }
@@ -45,9 +46,9 @@ struct OrderTests {
 
     @Test func anExtraThatSaysOtherwiseIsMalformed() throws {
         var order = try order(stop: ["END"])
-        order.stop = ["OTHER"]
+        order.settings.stop = ["OTHER"]
         #expect(throws: CBORFault.self) { try AskOrder(decoding: order.encoded()) }
-        order.stop = []
+        order.settings.stop = []
         #expect(throws: CBORFault.self) { try AskOrder(decoding: order.encoded()) }
         var plain = try self.order()
         plain.decoding.extra = order.decoding.extra
@@ -57,7 +58,7 @@ struct OrderTests {
     @Test func onlyOneEncodingIsTaken() throws {
         let disordered = try order(bias: [AskBias(token: 9, bias: 1), AskBias(token: 3, bias: 1)])
         let doubled = try order(bias: [AskBias(token: 9, bias: 1), AskBias(token: 9, bias: 1)])
-        let many = try order(bias: (0...UInt32(AskOrder.biasesMax)).map { AskBias(token: $0, bias: 1) })
+        let many = try order(bias: (0...UInt32(DecodingSettings.biasesMax)).map { AskBias(token: $0, bias: 1) })
         let large = try order(form: .grammar(String(repeating: "x", count: AskForm.bytesMax + 1)))
         let stops = try order(stop: (0..<17).map { "\($0)" })
         for order in [disordered, doubled, many, large, stops, try order(choice: 128), try order(logProbabilities: 21)]

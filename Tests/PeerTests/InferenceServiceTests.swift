@@ -86,7 +86,7 @@ import Testing
         let bench = try bench()
         let box = NewsBox()
         var order = try order(bench.model, decoding: Decoding(maxTokens: 900))
-        order.ignoreEndOfSequence = true
+        order.settings.ignoreEndOfSequence = true
         // Told on the engine's own thread at the first token: however fast the engine is, it has hardly begun.
         let service = bench.service
         service.generate(order, ticket: Ticket(7)) { news in

@@ -43,7 +43,7 @@ import Testing
 
         func paid(_ order: AskOrder) async throws -> (NewsBox.Answer, [[TokenScore]]) {
             let box = NewsBox(), scores = ScoreBox()
-            service.generate(order, ticket: Ticket(UInt64(order.choice))) { news in
+            service.generate(order, ticket: Ticket(UInt64(order.settings.choice))) { news in
                 if case .token(_, _, let given) = news { scores.add(given) }
                 box.take(news)
             }
@@ -70,7 +70,7 @@ import Testing
         #expect(Set(free).count > 1, "choices that are all alike would show nothing")
         for choice in 0..<3 {
             var order = try order(bench)
-            order.choice = UInt32(choice)
+            order.settings.choice = UInt32(choice)
             #expect(try await bench.paid(order).0.tokens == free[choice])
         }
     }
@@ -80,7 +80,7 @@ import Testing
         let plain = try await bench.paid(try order(bench, 0)).0
         let first = try #require(plain.tokens.first)
         var order = try order(bench, 0)
-        order.bias = [AskBias(token: first, bias: -100_000_000)]
+        order.settings.bias = [AskBias(token: first, bias: -100_000_000)]
         let banned = try await bench.paid(order).0
         #expect(!banned.tokens.contains(first))
         let same = request {
@@ -90,15 +90,15 @@ import Testing
         #expect(try await bench.free(same)[0] == banned.tokens)
 
         var formed = try self.order(bench, 0)
-        formed.form = .schema(#"{"enum":["brisket","femur"]}"#)
+        formed.settings.form = .schema(#"{"enum":["brisket","femur"]}"#)
         let text = try await bench.paid(formed).0.text
         #expect(["\"brisket\"", "\"femur\""].contains(text))
-        formed.form = .schema("{")
+        formed.settings.form = .schema("{")
         #expect(try await bench.paid(formed).0.fault == "invalid_value")
-        formed.form = .grammar("root ::= nothing")
+        formed.settings.form = .grammar("root ::= nothing")
         #expect(try await bench.paid(formed).0.fault == "invalid_value")
-        formed.form = nil
-        formed.bias = [AskBias(token: .max, bias: 0)]
+        formed.settings.form = nil
+        formed.settings.bias = [AskBias(token: .max, bias: 0)]
         #expect(try await bench.paid(formed).0.fault == "token_out_of_range")
     }
 

@@ -67,9 +67,9 @@ import Testing
             seed: 5, temperature: 800_000, repetitionPenalty: 1_200_000, frequencyPenalty: 300_000,
             presencePenalty: 200_000, maxTokens: 48)
         var stopped = try order(bench.model, decoding: Decoding(maxTokens: 64))
-        stopped.stop = ["meat"]
+        stopped.settings.stop = ["meat"]
         var endless = try order(bench.model, decoding: hot)
-        endless.ignoreEndOfSequence = true
+        endless.settings.ignoreEndOfSequence = true
         return [
             try order(bench.model), try order(bench.model, decoding: hot),
             try order(bench.model, decoding: penal, precision: "f32"), stopped, endless,
@@ -115,7 +115,7 @@ import Testing
             path: Starter.adapter, kind: .adapter, name: "food", base: bench.model)
         let hot = Decoding(seed: 4, temperature: 1_500_000, maxTokens: 64)
         var order = try order(bench.model, decoding: hot, precision: "f32")
-        order.ignoreEndOfSequence = true
+        order.settings.ignoreEndOfSequence = true
         let given = try await answered(bench, order)
         func differs(_ change: (inout ReexecutionOrder) -> Void) async -> Bool {
             var changed = given

@@ -31,7 +31,7 @@ import Testing
         onToken: @escaping @Sendable (Int) -> Void = { _ in }
     ) async throws -> NewsBox.Answer {
         var order = try order(model, decoding: .init(maxTokens: tokens), precision: "f32")
-        order.ignoreEndOfSequence = true
+        order.settings.ignoreEndOfSequence = true
         let box = NewsBox(), take = box.take, count = Atomic(0)
         peer.inference.generate(order, ticket: Ticket(number)) { news in
             take(news)

@@ -2,6 +2,8 @@
 // they are: rows of one form about different things share what everybody says, a paraphrase keeps the words that matter.
 // What an echo would have had is the earlier row's: to repeat somebody pays him. Protocol/attribution.md, Echoes.
 
+import Datanets
+
 package enum Echoes {
     /// Rows that are compared, before the fewer that are paid are chosen: paraphrases cannot crowd out what they repeat.
     package static let candidatesMax = 256
@@ -14,15 +16,15 @@ package enum Echoes {
     package static func settled(
         _ weights: [FusedWeight], words: (UInt32) -> [String], rarity: (String) -> UInt64
     ) -> [FusedWeight] {
-        typealias Entry = (row: UInt32, weight: UInt64, words: [Int32], bits: UInt64)
+        typealias Entry = (row: UInt32, weight: UInt64, words: [UInt64], bits: UInt64)
         var kept: [Entry] = []
         // Words as numbers: there are few, and they are compared often.
-        var numbers: [String: Int32] = [:]
+        var numbers: [String: UInt64] = [:]
         var bits: [UInt64] = []
         for candidate in weights.sorted(by: { $0.row < $1.row }) {
-            var own: [Int32] = []
+            var own: [UInt64] = []
             for word in Set(words(candidate.row)) {
-                let number = numbers[word] ?? Int32(bits.count)
+                let number = numbers[word] ?? UInt64(bits.count)
                 if Int(number) == bits.count {
                     numbers[word] = number
                     bits.append(rarity(word))
@@ -45,22 +47,11 @@ package enum Echoes {
         kept.sort { $0.weight == $1.weight ? $0.row < $1.row : $0.weight > $1.weight }
         return kept.prefix(Fusion.rowsMax).map { FusedWeight(row: $0.row, weight: $0.weight) }
     }
+
     /// What the words of two ascending lists that are in both count.
-    private static func shared(_ one: [Int32], _ other: [Int32], _ bits: [UInt64]) -> UInt64 {
+    private static func shared(_ one: [UInt64], _ other: [UInt64], _ bits: [UInt64]) -> UInt64 {
         var sum: UInt64 = 0
-        var i = 0
-        var j = 0
-        while i < one.count, j < other.count {
-            if one[i] == other[j] {
-                sum += bits[Int(one[i])]
-                i += 1
-                j += 1
-            } else if one[i] < other[j] {
-                i += 1
-            } else {
-                j += 1
-            }
-        }
+        AscendingSets.common(one, other) { sum += bits[Int($0)] }
         return sum
     }
 }

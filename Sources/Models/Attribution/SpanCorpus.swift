@@ -16,16 +16,19 @@ package struct MatchedSpan: Hashable, Sendable {
 
 package struct SpanCorpus: SpanIndex {
     package static let spanTokensMin = 4
+    /// A longer run is as many spans of this length: what a place of the answer costs is bounded.
+    package static let spanTokensMax = 256
     package static let occurrencesMax = 1024
     package static let weightFractionBits = 16
     package static let answerTokensMax = 1 << 17
-    package static let tokensMax = 1 << 26
+    package static let tokensMax = 1 << 25
     package static let segmentsMax = 64
     /// Drafts are made behind so many equal tokens, at least and at most.
     private static let draftMatchMin = 5
     private static let draftMatchMax = 32
 
     private let segments: [SpanSegment]
+    /// Of the snapshot's first rows; those behind them had no room.
     package let rowCount: Int
     package let tokenCount: Int
 
@@ -41,16 +44,29 @@ package struct SpanCorpus: SpanIndex {
     /// The maximal spans of `answer`, ascending by start.
     /// - Parameter owners: of each row, the row that owns its cluster (`NearDuplicates.owners`).
     package func spans(in answer: [Int32], owners: [UInt32]) -> [MatchedSpan] {
-        precondition(owners.count == rowCount, "owners of other rows")
+        var work = 0
+        return spans(in: answer, owners: owners, work: &work)
+    }
+
+    /// - Parameter work: grows by the tokens that are compared to find the spans.
+    func spans(in answer: [Int32], owners: [UInt32], work: inout Int) -> [MatchedSpan] {
+        precondition(owners.count >= rowCount, "owners of other rows")
         let answer = answer.prefix(Self.answerTokensMax)
         let ranks = segments.map { $0.ranks(of: answer) }
         var found: [MatchedSpan] = []
         var reached = 0
+        // Where a run that was cut goes on.
+        var next = 0
         var surprise = Surprise(self)
-        for start in answer.indices {
-            let length = zip(segments, ranks).reduce(0) { max($0, $1.0.longest($1.1[start...])) }
+        for start in answer.indices where start >= next {
+            let end = min(answer.count, start + Self.spanTokensMax)
+            var length = 0
+            for (segment, ranks) in zip(segments, ranks) {
+                length = max(length, segment.longest(ranks[start..<end], &work))
+            }
             guard length >= Self.spanTokensMin, start + length > reached else { continue }
             reached = start + length
+            if length == Self.spanTokensMax { next = reached }
             found.append(
                 MatchedSpan(
                     start: start, count: length, weight: surprise.bits(answer[start..<reached]),
@@ -131,7 +147,7 @@ package struct SpanCorpus: SpanIndex {
 
 /// Takes the rows of a snapshot in their order, as tokens, and sorts them as segments fill up.
 package struct SpanCorpusBuilder: Sendable {
-    /// Tokens of a row; so that any row fits a segment.
+    /// Tokens of a row, so that any row fits a segment. A longer one has none: no tokenizer gives so many for the bytes of a row.
     package static let rowTokensMax = 65_534
 
     private let segmentTokensMax: Int
@@ -142,6 +158,7 @@ package struct SpanCorpusBuilder: Sendable {
     private var distinct: Set<Int32> = []
     private var rows = 0
     private var tokens = 0
+    private var isFull = false
 
     package init() { self.init(segmentTokensMax: SpanSegment.tokensMax) }
 
@@ -151,13 +168,17 @@ package struct SpanCorpusBuilder: Sendable {
         self.segmentDistinctMax = min(segmentDistinctMax, SpanSegment.distinctTokensMax)
     }
 
-    /// - Returns: false where there is no room, or for a row that no tokenizer gave (a token below 0, too many of them);
-    ///   nothing is taken then.
+    /// - Returns: false where there is no room for the row, nor for any that follows. One that no tokenizer gave (a token
+    ///   below 0, too many of them) is taken as an empty one.
     @discardableResult
     package mutating func add(_ row: [Int32]) -> Bool {
-        guard row.count <= Self.rowTokensMax, row.allSatisfy({ $0 >= 0 }),
-            tokens + row.count <= SpanCorpus.tokensMax, rows < RetrievalLimits.rowsMax
-        else { return false }
+        let isRow = row.count <= Self.rowTokensMax && row.allSatisfy { $0 >= 0 }
+        isFull = isFull || !take(isRow ? row : [])
+        return !isFull
+    }
+
+    private mutating func take(_ row: [Int32]) -> Bool {
+        guard tokens + row.count <= SpanCorpus.tokensMax, rows < RetrievalLimits.rowsMax else { return false }
         var more: Set<Int32> = []
         for token in row where !distinct.contains(token) { more.insert(token) }
         if !rowStarts.isEmpty,

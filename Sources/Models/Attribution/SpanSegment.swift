@@ -12,7 +12,8 @@ struct SuffixRange: Hashable, Sendable {
 }
 
 struct SpanSegment: Sendable {
-    static let tokensMax = 1 << 24
+    /// Sorting takes 26 bytes a token for a while: 55 MB.
+    static let tokensMax = 1 << 21
     /// Ranks are 1 to this; 0 stands between rows and one more for tokens that are in no row.
     static let distinctTokensMax = 65_534
     private static let foreign = UInt16.max
@@ -131,7 +132,9 @@ struct SpanSegment: Sendable {
 
     /// The first of `suffixes`, which share their first token with `query`, that is not below it, and how much of it that
     /// one and the one before begin with.
-    private func lowerBound(_ query: ArraySlice<UInt16>, in suffixes: Range<Int>) -> (index: Int, longest: Int) {
+    private func lowerBound(_ query: ArraySlice<UInt16>, in suffixes: Range<Int>, _ work: inout Int) -> (
+        index: Int, longest: Int
+    ) {
         var low = suffixes.lowerBound
         var high = suffixes.upperBound
         // Every suffix between two has at least what both of them have in common with the query.
@@ -140,7 +143,9 @@ struct SpanSegment: Sendable {
         while low < high {
             let middle = (low + high) / 2
             let place = place(middle)
-            let length = common(place, query, from: min(before, at))
+            let known = min(before, at)
+            let length = common(place, query, from: known)
+            work += length - known + 1
             if length < query.count, ranks[place + length] < query[query.startIndex + length] {
                 low = middle + 1
                 before = length
@@ -153,16 +158,18 @@ struct SpanSegment: Sendable {
     }
 
     /// How much of `query` some row has from its beginning on.
-    func longest(_ query: ArraySlice<UInt16>) -> Int {
+    /// - Parameter work: grows by the tokens that are compared.
+    func longest(_ query: ArraySlice<UInt16>, _ work: inout Int) -> Int {
         let suffixes = beginning(query)
-        return suffixes.isEmpty ? 0 : lowerBound(query, in: suffixes).longest
+        return suffixes.isEmpty ? 0 : lowerBound(query, in: suffixes, &work).longest
     }
 
     /// The suffixes that begin with the whole of `query`, which is not empty.
     func range(of query: ArraySlice<UInt16>) -> SuffixRange {
         let suffixes = beginning(query)
         guard !suffixes.isEmpty else { return SuffixRange(first: 0, end: 0) }
-        let first = lowerBound(query, in: suffixes).index
+        var work = 0
+        let first = lowerBound(query, in: suffixes, &work).index
         var low = first
         var high = suffixes.upperBound
         while low < high {

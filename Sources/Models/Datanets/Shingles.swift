@@ -43,20 +43,8 @@ package enum Shingles {
     package static func alike(_ one: [UInt64], _ other: [UInt64]) -> Bool {
         let (small, large) = one.count <= other.count ? (one.count, other.count) : (other.count, one.count)
         guard small * likenessDenominator >= large * likenessNumerator else { return false }
-        var i = 0
-        var j = 0
         var both = 0
-        while i < one.count, j < other.count {
-            if one[i] == other[j] {
-                both += 1
-                i += 1
-                j += 1
-            } else if one[i] < other[j] {
-                i += 1
-            } else {
-                j += 1
-            }
-        }
+        AscendingSets.common(one, other) { _ in both += 1 }
         return both * likenessDenominator >= (one.count + other.count - both) * likenessNumerator
     }
 }

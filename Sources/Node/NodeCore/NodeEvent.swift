@@ -212,21 +212,15 @@ package struct AskRequest: Hashable, Sendable {
     package var datanet: Digest?
     package var prompt: AskPrompt
     package var decoding: Decoding
-    package var stop: [String]
-    package var ignoreEndOfSequence: Bool
-    /// Ascending by token.
-    package var bias: [AskBias] = []
-    package var form: AskForm?
-    /// Which of several answers to one request.
-    package var choice: UInt32 = 0
+    package var settings: DecodingSettings
     package var logProbabilities: Int?
     /// Three times 32 random bytes: request id, prompt salt, answer salt.
     package var randomness: [UInt8]
 
     package init(
         server: PeerID, price: PriceSchedule, priceMax: Amount, model: CID, precision: String,
-        adapters: [AdapterUse] = [], datanet: Digest? = nil, prompt: AskPrompt, decoding: Decoding, stop: [String] = [],
-        ignoreEndOfSequence: Bool = false, randomness: [UInt8]
+        adapters: [AdapterUse] = [], datanet: Digest? = nil, prompt: AskPrompt, decoding: Decoding,
+        settings: DecodingSettings = DecodingSettings(), randomness: [UInt8]
     ) {
         self.server = server
         self.price = price
@@ -237,8 +231,7 @@ package struct AskRequest: Hashable, Sendable {
         self.datanet = datanet
         self.prompt = prompt
         self.decoding = decoding
-        self.stop = stop
-        self.ignoreEndOfSequence = ignoreEndOfSequence
+        self.settings = settings
         self.randomness = randomness
     }
 }

@@ -67,9 +67,8 @@ extension Node {
             request: name, allowance: purse.allowance, sequence: purse.sequence, priorTotal: purse.total,
             price: request.price, priceMax: request.priceMax, payer: account, model: request.model,
             precision: request.precision, adapters: request.adapters, fusion: request.fusion, datanet: request.datanet,
-            prompt: request.prompt, decoding: request.decoding, stop: request.stop,
-            ignoreEndOfSequence: request.ignoreEndOfSequence, bias: request.bias, form: request.form,
-            choice: request.choice, logProbabilities: request.logProbabilities,
+            prompt: request.prompt, decoding: request.decoding, settings: request.settings,
+            logProbabilities: request.logProbabilities,
             promptSalt: Array(request.randomness[32..<64]), answerSalt: Array(request.randomness[64..<96]))
         var exchange = PayerExchange(order: order, server: asking.server, key: configuration.key, network: network)
         let actions = exchange.begin()

@@ -27,8 +27,7 @@ package struct AskOrder: Hashable, Sendable {
     package static let bytesMax = 512 << 10
     package static let version: UInt64 = 2
     package static let messagesMax = 256
-    package static let stopMax = DecodingSettings.stopMax
-    package static let biasesMax = DecodingSettings.biasesMax
+    package static let scoresMax = 20
 
     /// 32 bytes chosen by the requester; asking twice with the same id is answered once.
     package var request: Digest
@@ -48,15 +47,9 @@ package struct AskOrder: Hashable, Sendable {
     /// Datanet to retrieve from, by id.
     package var datanet: Digest?
     package var prompt: AskPrompt
-    /// `extra` commits to the settings that follow.
+    /// `extra` commits to the settings.
     package var decoding: Decoding
-    package var stop: [String]
-    package var ignoreEndOfSequence: Bool
-    /// Ascending by token.
-    package var bias: [AskBias]
-    package var form: AskForm?
-    /// Which of several answers to one request: the sampler's stream of chance.
-    package var choice: UInt32
+    package var settings: DecodingSettings
     /// Whether tokens come with log-probabilities, and with those of how many others.
     package var logProbabilities: Int?
     package var promptSalt: [UInt8]
@@ -66,9 +59,8 @@ package struct AskOrder: Hashable, Sendable {
         request: Digest, allowance: AllowanceID, sequence: UInt64, priorTotal: Amount, price: PriceSchedule,
         priceMax: Amount, payer: AccountID, model: CID, precision: String, adapters: [AdapterUse],
         fusion: String? = nil,
-        datanet: Digest?, prompt: AskPrompt, decoding: Decoding, stop: [String] = [], ignoreEndOfSequence: Bool = false,
-        bias: [AskBias] = [], form: AskForm? = nil, choice: UInt32 = 0, logProbabilities: Int? = nil,
-        promptSalt: [UInt8], answerSalt: [UInt8]
+        datanet: Digest?, prompt: AskPrompt, decoding: Decoding, settings: DecodingSettings = DecodingSettings(),
+        logProbabilities: Int? = nil, promptSalt: [UInt8], answerSalt: [UInt8]
     ) {
         self.request = request
         self.allowance = allowance
@@ -84,11 +76,7 @@ package struct AskOrder: Hashable, Sendable {
         self.datanet = datanet
         self.prompt = prompt
         self.decoding = decoding
-        self.stop = stop
-        self.ignoreEndOfSequence = ignoreEndOfSequence
-        self.bias = bias
-        self.form = form
-        self.choice = choice
+        self.settings = settings
         self.logProbabilities = logProbabilities
         self.promptSalt = promptSalt
         self.answerSalt = answerSalt
@@ -151,12 +139,7 @@ package struct AskOrder: Hashable, Sendable {
             datanet = digest
         }
         decoding = try Decoding(cbor: try fields.value("decoding"))
-        let settings = try DecodingSettings(from: &fields)
-        stop = settings.stop
-        ignoreEndOfSequence = settings.ignoreEndOfSequence
-        bias = settings.bias
-        form = settings.form
-        choice = settings.choice
+        settings = try DecodingSettings(from: &fields)
         logProbabilities = nil
         if let value = fields.optionalValue("scores") {
             guard case .unsigned(let count) = value, count <= UInt64(Self.scoresMax) else {

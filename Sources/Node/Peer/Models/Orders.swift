@@ -23,7 +23,7 @@ extension InferenceService {
             news(token.isCancelled ? .finished(.cancelled) : .failed(code: fault.code, message: fault.message))
         }
         // A grammar takes a while to compile, and this is the node's loop.
-        guard order.form == nil else {
+        guard order.settings.form == nil else {
             orders.withLock { $0[ticket] = token }
             return aside { [weak self] in
                 self?.orders.withLock { $0[ticket] = nil }
@@ -88,8 +88,8 @@ struct OrderPlan: Sendable {
         model.tokenizer = demand.tokenizer
         model.template = demand.template
         self.model = model
-        sampling = try Self.sampling(order.decoding, bias: order.bias, choice: order.choice)
-        grammar = try order.form.map { form throws(JobFault) in try form.grammar() }
+        sampling = try Self.sampling(order.decoding, bias: order.settings.bias, choice: order.settings.choice)
+        grammar = try order.settings.form.map { form throws(JobFault) in try form.grammar() }
         tokensMax = Int(clamping: order.decoding.maxTokens)
         switch order.prompt {
         case .messages(let messages):
@@ -190,7 +190,7 @@ struct OrderPlan: Sendable {
     func request(prompt: [Int32]) -> Inference.GenerationRequest {
         var request = Inference.GenerationRequest(
             prompt: prompt, adapter: fusion == nil ? order.adapters.first?.adapter.text : nil, tokensMax: tokensMax,
-            sampling: sampling, stop: order.stop, ignoresEnd: order.ignoreEndOfSequence,
+            sampling: sampling, stop: order.settings.stop, ignoresEnd: order.settings.ignoreEndOfSequence,
             logProbabilities: order.logProbabilities, fusion: fusion, tenant: order.payer.text,
             cacheDomain: Self.cacheDomain)
         request.grammar = grammar

@@ -20,14 +20,17 @@ final class SpanShelf: Sendable {
     }
 
     private struct State {
-        /// Least recently used first; nil of what is too large, so that it is not made again and again.
-        var indexes: [(key: Key, corpus: SpanCorpus?)] = []
+        /// Least recently used first.
+        var indexes: [(key: Key, corpus: SpanCorpus)] = []
         /// One is made at a time; what is asked for meanwhile waits until it is asked for again.
         var isMaking = false
 
-        mutating func keep(_ corpus: SpanCorpus?, _ key: Key) {
-            indexes.append((key, corpus.flatMap { $0.bytes <= bytesMax ? $0 : nil }))
-            while indexes.count > indexesMax || indexes.reduce(0, { $0 + ($1.corpus?.bytes ?? 0) }) > bytesMax {
+        /// The newest stays, whatever its size: a corpus has a bound of its own.
+        mutating func keep(_ corpus: SpanCorpus, _ key: Key) {
+            indexes.append((key, corpus))
+            while indexes.count > indexesMax
+                || indexes.count > 1 && indexes.reduce(0, { $0 + $1.corpus.bytes }) > bytesMax
+            {
                 indexes.removeFirst()
             }
         }
@@ -56,35 +59,25 @@ final class SpanShelf: Sendable {
             let made = Self.make(datanet, model, shelf, library)
             state.withLock { state in
                 state.isMaking = false
-                switch made {
-                case .corpus(let corpus): state.keep(corpus, key)
-                case .tooLarge: state.keep(nil, key)
-                case .missing: break
-                }
+                if let made { state.keep(made, key) }
             }
         }
         return nil
     }
 
-    private enum Made {
-        case corpus(SpanCorpus)
-        case tooLarge
-        /// A shard or a tokenizer is not here.
-        case missing
-    }
-
+    /// Of as many rows as there is room for; nil where a shard or a tokenizer is not here.
     private static func make(
         _ datanet: HeldDatanet, _ model: CID, _ shelf: ModelShelf, _ library: Library
-    ) -> Made {
+    ) -> SpanCorpus? {
         guard let folder = try? shelf.folder(model), let tokenizer = (try? ModelTexts(folder: folder))?.tokenizer
-        else { return .missing }
+        else { return nil }
         var builder = SpanCorpusBuilder()
         for cid in datanet.shards {
-            guard let shard = try? library.shard(cid, of: datanet) else { return .missing }
+            guard let shard = try? library.shard(cid, of: datanet) else { return nil }
             for row in shard.rows {
-                guard builder.add(tokenizer.encode(row.completion, addSpecial: false)) else { return .tooLarge }
+                guard builder.add(tokenizer.encode(row.completion, addSpecial: false)) else { return builder.finish() }
             }
         }
-        return .corpus(builder.finish())
+        return builder.finish()
     }
 }

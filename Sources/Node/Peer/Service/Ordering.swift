@@ -156,13 +156,13 @@ extension PeerService {
                 repetitionPenalty: unsigned(sampling.repetitionPenalty),
                 frequencyPenalty: Self.millionths(sampling.frequencyPenalty),
                 presencePenalty: Self.millionths(sampling.presencePenalty), maxTokens: tokensMax(request)),
-            stop: request.stop, ignoreEndOfSequence: request.ignoreEndOfSequence, randomness: [])
+            settings: DecodingSettings(
+                stop: request.stop, ignoreEndOfSequence: request.ignoreEndOfSequence, bias: bias,
+                form: request.format.map { AskForm($0) }), randomness: [])
         order.fusion = try fusion(request)
-        order.bias = bias
-        order.form = request.format.map { AskForm($0) }
         order.logProbabilities = request.logProbabilities
         return (0..<choices).map { index in
-            order.choice = UInt32(index)
+            order.settings.choice = UInt32(index)
             order.randomness = Home.randomBytes(96)
             return order
         }
@@ -191,11 +191,11 @@ extension PeerService {
         guard !request.echo else { throw refuse("echo", "an echo of the prompt") }
         guard request.tools == nil else { throw refuse("tools", "a call of tools") }
         guard !request.hasTools else { throw refuse("messages", "a conversation with tools") }
-        guard request.stop.count <= AskOrder.stopMax else {
-            throw refuse("stop", "more than \(AskOrder.stopMax) stop texts")
+        guard request.stop.count <= DecodingSettings.stopMax else {
+            throw refuse("stop", "more than \(DecodingSettings.stopMax) stop texts")
         }
-        guard request.sampling.logitBias.count <= AskOrder.biasesMax else {
-            throw refuse("logit_bias", "a bias for more than \(AskOrder.biasesMax) tokens")
+        guard request.sampling.logitBias.count <= DecodingSettings.biasesMax else {
+            throw refuse("logit_bias", "a bias for more than \(DecodingSettings.biasesMax) tokens")
         }
         if case .schema(let text) = request.format.map({ AskForm($0) }), text.utf8.count > AskForm.bytesMax {
             throw refuse("response_format", "a schema of more than \(AskForm.bytesMax) bytes")

@@ -1,6 +1,5 @@
-// Log-probabilities on the wire, and what an order says of its settings.
+// Log-probabilities on the wire.
 
-package import Ledger
 import Primitives
 
 /// The log-probability of one token that was, or could have been, chosen. Not part of the receipt: the server's word.
@@ -27,15 +26,5 @@ package struct TokenScore: Hashable, Sendable {
             let bits = UInt32(exactly: bits), Float(bitPattern: bits).isFinite, text.utf8.count <= Self.textBytesMax
         else { return nil }
         self.init(id: id, logProbability: Float(bitPattern: bits), text: text)
-    }
-}
-
-extension AskOrder {
-    package static let scoresMax = 20
-
-    /// What `decoding.extra` commits to.
-    package var settings: DecodingSettings {
-        DecodingSettings(
-            stop: stop, ignoreEndOfSequence: ignoreEndOfSequence, bias: bias, form: form, choice: choice)
     }
 }
