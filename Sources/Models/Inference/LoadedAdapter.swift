@@ -45,7 +45,8 @@ package final class LoadedAdapter: Sendable {
                 guard !used.contains(module.downName),
                     let pair = try Self.pair(module, tensors, rank: settings.rank(of: module.module), file: weights)
                 else { continue }
-                used.formUnion([module.downName, module.upName])
+                used.insert(module.downName)
+                used.insert(module.upName)
                 let rank = pair.down.rows / module.experts
                 for part in module.parts {
                     slots[part.slot] = try Self.lowRank(
@@ -55,7 +56,7 @@ package final class LoadedAdapter: Sendable {
             }
             updates.append(slots)
         }
-        if let strange = tensors.keys.sorted().first(where: { !used.contains($0) }) {
+        if used.count != tensors.count, let strange = tensors.keys.sorted().first(where: { !used.contains($0) }) {
             throw .unsupported(file: weights, feature: "tensor \(strange)")
         }
         guard !used.isEmpty else { throw .malformed(file: weights, reason: "holds no LoRA matrices for this model") }

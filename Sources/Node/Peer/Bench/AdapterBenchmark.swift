@@ -93,7 +93,8 @@ enum AdapterBenchmark {
             limits.speculatingSequencesMax = 0
             let engine = Engine(
                 model: model, limits: limits, pool: WorkerThreads(width: threads, weightBytes: model.weightBytes))
-            let size = try read(0).weightBytes
+            var first: MappedFolder?
+            let size = try read(0, &first).weightBytes
             for index in 0..<names { try engine.declare("\(index)", bytes: size) }
             var random = SeededRandom(seed: 7)
             let zipf = Zipf(names)
@@ -130,8 +131,10 @@ enum AdapterBenchmark {
                     asked[load.serial] = began
                     guard case .read(let name, _) = load.work, let index = Int(name) else { continue }
                     reading.async { [self] in
-                        let result = Result { try CoreLoan.take { try read(index) } }
+                        var folder: MappedFolder?
+                        let result = Result { try CoreLoan.take { try read(index, &folder) } }
                         inbox.change { $0.append(Read(load: load, adapter: result, seconds: began.seconds)) }
+                        withExtendedLifetime(folder) {}
                         LargePages.adapters.prepare(size)
                     }
                 }
@@ -148,8 +151,10 @@ enum AdapterBenchmark {
             return outcome
         }
 
-        private func read(_ index: Int) throws -> LoadedAdapter {
+        /// The caller lets go of the files, when nobody waits any more.
+        private func read(_ index: Int, _ mapped: inout MappedFolder?) throws -> LoadedAdapter {
             let folder = try MappedFolder(try FolderFiles.list(folders[index % folders.count], kind: .adapter))
+            mapped = folder
             return try LoadedAdapter(
                 folder: folder, config: model.config, precision: model.precision, memory: LargePages.adapters)
         }

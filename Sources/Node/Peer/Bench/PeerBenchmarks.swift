@@ -33,6 +33,7 @@ package enum PeerBenchmarks {
         ("adapters", { try await AdapterBenchmark.run($0) }),
         ("perplexity", { try await PerplexityBenchmark.run($0) }),
         ("speculation", { try await SpeculationBenchmark.run($0) }), ("bits", { try await BitsBenchmark.run($0) }),
+        ("training", { try await TrainingBenchmark.run($0) }),
         ("attribution", { try AttributionBenchmark.run($0) }),
         ("memory", { try await MemoryBenchmark.run(seconds: $0.seconds) }),
         ("start", { try await StartBenchmark.run(seconds: $0.seconds) }),

@@ -21,6 +21,9 @@ struct Rival {
         name: "llama.cpp", variable: "OPENLEDGER_LLAMACPP_PYTHON", environment: "llamacpp",
         script: "Tests/Interop/llamacpp_perplexity.py")
 
+    static let peft = Self(
+        name: "PEFT", variable: "OPENLEDGER_PEFT_PYTHON", environment: "peft", script: "Tests/Interop/bench_peft.py")
+
     /// - Returns: null where no Python is named; `{"error": …}` where the rival fails, so that our own figures stand.
     /// - Throws: where a Python is named that cannot be used.
     func run(_ arguments: [String], secondsMax: Double) async throws -> JSONValue {

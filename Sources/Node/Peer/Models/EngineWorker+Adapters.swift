@@ -13,10 +13,14 @@ extension EngineWorker {
     func read(_ load: AdapterLoad, config: ModelConfig) {
         reading.async { [weak self, shelf, precision = key.precision] in
             let result: Result<LoadedAdapter, LoadFault>
+            // Its files are let go of when nobody waits any more.
+            var folder: (any ModelFolder)?
             let start = ContinuousClock.now
             do {
                 result = .success(
-                    try CoreLoan.take { try Self.adapter(load, shelf: shelf, config: config, precision: precision) })
+                    try CoreLoan.take {
+                        try Self.adapter(load, shelf: shelf, config: config, precision: precision, &folder)
+                    })
             } catch {
                 result = .failure(LoadFault(reason: "\(error)"))
             }
@@ -26,19 +30,23 @@ extension EngineWorker {
                 mailbox.loads.append((load, result))
                 condition.signal()
             }
+            withExtendedLifetime(folder) {}
             if case .success(let adapter) = result { LargePages.adapters.prepare(adapter.weightBytes) }
         }
     }
 
     private static func adapter(
-        _ load: AdapterLoad, shelf: ModelShelf, config: ModelConfig, precision: Precision
+        _ load: AdapterLoad, shelf: ModelShelf, config: ModelConfig, precision: Precision,
+        _ folder: inout (any ModelFolder)?
     ) throws -> LoadedAdapter {
         switch load.work {
         case .fuse(let fused): return try fused.make()
         case .read(let name, let cid):
             guard let cid else { throw LoadFault(reason: "\(name) has no CID") }
+            let files = try shelf.folder(cid)
+            folder = files
             return try LoadedAdapter(
-                folder: try shelf.folder(cid), config: config, precision: precision, memory: LargePages.adapters)
+                folder: files, config: config, precision: precision, memory: LargePages.adapters)
         }
     }
 
