@@ -80,8 +80,8 @@ var targets: [Target] = [
     core(
         "Training", "Models",
         [
-            "Inference", "Tokenizers", "ModelFiles", "Arithmetic", "Datanets", "GradientKernels", "Kernels",
-            "Primitives", "Records",
+            "Inference", "Tokenizers", "ModelFiles", "Arithmetic", "Datanets", "Attribution", "GradientKernels",
+            "Kernels", "Primitives", "Records",
         ]),
 
     // Chain
@@ -149,8 +149,8 @@ var targets: [Target] = [
     tests(
         "Training",
         [
-            "ModelFixtures", "Training", "Inference", "Tokenizers", "ModelFiles", "Arithmetic", "Datanets",
-            "GradientKernels", "Kernels", "Primitives",
+            "ModelFixtures", "Training", "Inference", "Tokenizers", "ModelFiles", "Arithmetic", "Attribution",
+            "Datanets", "GradientKernels", "Kernels", "Primitives",
         ]),
     tests("Ledger", ["Ledger", "Records", "Primitives"]),
     tests("Sequencing", ["Sequencing", "Ledger", "Records", "Primitives"]),

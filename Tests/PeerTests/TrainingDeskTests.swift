@@ -1,6 +1,7 @@
 // Runs in a home: cut off and gone on with, joined, paused, cancelled, and what they leave behind.
 
 import Arithmetic
+import Attribution
 import Foundation
 import Inference
 import Logging
@@ -102,7 +103,7 @@ import Training
         #expect(run.state == .done)
         #expect(
             told.compactMap { $0["event"]?.text }
-                == ["start", "step", "step", "step", "step", "step", "evaluation", "done"])
+                == ["start", "step", "step", "step", "step", "step", "evaluation", "influence", "done"])
         let done = try #require(told.last), losses = told.compactMap { $0["loss"]?.double }
         #expect(losses.count == 6 && losses.allSatisfy { $0.isFinite && $0 > 0 })
         #expect(done["eval_loss"]?.double ?? 9 < done["base_eval_loss"]?.double ?? 0)
@@ -121,6 +122,23 @@ import Training
         #expect(manifest.base == bench.model && manifest.steps == 5 && manifest.rowCount == 7)
         #expect(manifest.weights == Digest(sha256: weights))
         #expect(entry.folder.file(TrainingManifest.fileName) != nil)
+        // Which rows it learnt what from, for whoever pulls it: the file that the maker names, and a query that finds its row.
+        let folder = try bench.open.shelf.folder(adapter), base = try bench.open.shelf.folder(bench.model)
+        let bytes = [UInt8](try #require(folder.bytes(of: InfluenceIndex.fileName)))
+        #expect(manifest.influence == CID(.raw, hashing: bytes))
+        let index = try InfluenceIndex(decoding: bytes)
+        #expect(index.rowCount == 7 && index.shape.rowBytes <= 2048)
+        let line = try #require(told.first { $0["event"]?.text == "influence" })
+        #expect(line["index"]?.text == manifest.influence?.text && line["row_bytes"]?.integer == index.shape.rowBytes)
+        let model = try LoadedModel(folder: base, precision: .f32)
+        let rows = try TrainingRows(jsonl: Self.rows, file: "rows", model: model)
+        #expect(rows.root == manifest.rows)
+        let pass = try InfluencePass(
+            model: model, adapter: try AdapterFactors(folder: folder, config: model.config), rows: manifest.rows,
+            rowTokensMax: 64, tokensMax: 64)
+        let scores = index.scores(
+            try pass.query(prompt: rows.rows[4].prompt, answer: rows.rows[4].completion, index: index))
+        #expect(scores.indices.max { scores[$0] < scores[$1] } == 4, "\(scores)")
         for place in [10, signed.count / 2, signed.count - 1] {
             var other = signed
             other[place] ^= 1

@@ -59,7 +59,7 @@ import Testing
             let told = try await Self.lines(service, .train(wanted))
             #expect(
                 told.compactMap { $0["event"]?.text } == [
-                    "start", "step", "step", "step", "step", "evaluation", "done",
+                    "start", "step", "step", "step", "step", "evaluation", "influence", "done",
                 ])
             let done = try #require(told.last), id = try #require(done["run"]?.text)
             #expect(done["adapter"]?["name"]?.text == "kitchen" && done["adapter"]?["rank"]?.integer == 2)

@@ -150,11 +150,14 @@ import Tokenizers
         let family = try TrainedFamily(name, precision: precision), rows = family.batches.flatMap { $0 }
         var sizes: Set<Int> = []
         for (width, kept) in [(1, 1 << 30), (3, 1 << 30), (2, 0)] {
-            let bytes = try Trainer.byteCount(
+            let bytes = try Trainer.byteCounts(
                 model: family.model, rows: rows, settings: family.settings, initial: family.adapter, width: width,
                 keptBytesMax: kept)
-            #expect(try family.trainer(pool: SerialPool(width: width), keptBytesMax: kept).byteCount == bytes)
-            sizes.insert(bytes)
+            let trainer = try family.trainer(pool: SerialPool(width: width), keptBytesMax: kept)
+            #expect(trainer.byteCount == bytes.steps)
+            let pass = try InfluencePass(of: trainer, rows: Digest(sha256: []))
+            #expect(trainer.byteCount + pass.byteCount == bytes.influence)
+            sizes.insert(bytes.steps)
         }
         #expect(sizes.count == 3)
         let evaluator = try Evaluator(

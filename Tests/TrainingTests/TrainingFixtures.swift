@@ -81,15 +81,20 @@ struct TrainedFamily {
             pool: pool, instructionSet: instructionSet, tokensMax: tokensMax, keptBytesMax: keptBytesMax)
     }
 
+    /// PyTorch's, of the first batch.
+    func referenceGradient(_ name: String) throws -> [Float] {
+        guard let view = tensors["grad." + name] else { throw ModelFault.missing(file: name) }
+        let reader = try RowReader(view, rows: view.shape[0], columns: view.shape[1], file: "reference")
+        return (0..<reader.rows).flatMap { reader.row($0) }
+    }
+
     /// The worst relative distance of a module's gradient to the reference.
     func gradientDistance(_ trainer: Trainer) throws -> Double {
         var worst = 0.0
         for module in trainer.parameters.layout.modules {
             let own = trainer.parameters.gradients(of: module)
             for (name, values) in [(module.module.downName, own.down), (module.module.upName, own.up)] {
-                guard let view = tensors["grad." + name] else { throw ModelFault.missing(file: name) }
-                let reader = try RowReader(view, rows: view.shape[0], columns: view.shape[1], file: "reference")
-                worst = max(worst, relativeDistance(values, (0..<reader.rows).flatMap { reader.row($0) }))
+                worst = max(worst, relativeDistance(values, try referenceGradient(name)))
             }
         }
         return worst

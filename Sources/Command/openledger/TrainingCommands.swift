@@ -179,6 +179,9 @@ enum TrainingLine {
         case "evaluation":
             return "step \(event.shown("step"))  held-out loss \(event.shown("eval_loss"))  perplexity "
                 + event.shown("perplexity")
+        case "influence":
+            return event["reason"]?.text
+                ?? "influence of \(event.shown("rows_done")) of \(event.shown("rows")) rows after \(event.shown("seconds")) s"
         case "done":
             if event["state"] != nil {
                 return "the run is \(event.shown("state"))" + (event["reason"]?.text.map { ": \($0)" } ?? "")

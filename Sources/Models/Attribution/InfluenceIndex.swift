@@ -58,6 +58,8 @@ package struct InfluenceShape: Hashable, Sendable {
 }
 
 package struct InfluenceIndex: Sendable {
+    /// Beside the adapter that it belongs to.
+    package static let fileName = "adapter_influence.bin"
     static let magic = Array("openinf1".utf8)
     /// Scores are kept within ± this.
     package static let scoreMax: Int64 = 1 << 36

@@ -11,6 +11,11 @@ package struct InfluenceIndexBuilder: Sendable {
 
     package init(_ shape: InfluenceShape) { self.shape = shape }
 
+    /// Bytes that building takes: the rows, the file, and the matrices of both.
+    package static func byteCount(_ shape: InfluenceShape, rows: Int) -> Int {
+        rows * shape.columns + shape.bytes(rows: rows) + 3 * 8 * shape.triangleValues
+    }
+
     /// Takes the next row's projected gradient. One that is not finite becomes a row of zeros, which nothing is due to; so
     /// does a row that owns no cluster, or copies would decide what counts as rare in the Fisher matrices.
     /// - Parameter isOwner: whether the row owns its cluster (`NearDuplicates.owners`).

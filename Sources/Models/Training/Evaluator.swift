@@ -32,10 +32,7 @@ package final class Evaluator {
         guard longest <= min(TrainingLimit.rowTokensMax, model.config.contextTokens) else {
             throw TrainingFault.rows("a row has \(longest + 1) tokens, more than the model takes")
         }
-        let modules = (adapter?.modules ?? []).map {
-            (layer: $0.layer, module: $0.module, rank: $0.rank, scale: $0.scale)
-        }
-        return (AdapterLayout(modules, config: model.config), longest)
+        return (AdapterLayout(adapter?.chosen ?? [], config: model.config), longest)
     }
 
     /// Bytes that it takes beside the base, before it is made.

@@ -16,7 +16,13 @@ extension GradientPass {
             }
             backAttention(layer)
             eachPart { slice, from, to in backAttentionInput(layer, slice: slice, from: from, to: to) }
-            pool.run(count: width) { slice in addGradients(layer, slice: slice) }
+            pool.run(count: width) { slice in
+                if let projector {
+                    project(layer, projector, slice: slice)
+                } else {
+                    addGradients(layer, slice: slice)
+                }
+            }
         }
     }
 

@@ -54,6 +54,8 @@ package final class GradientPass {
     let feedForwardWidth: Int
     var batch = PackedBatch()
     var rows = 0
+    /// Where it is set, a backward half ends in rows' projections instead of the parameters' gradients.
+    var projector: GradientProjector?
     private let memory: FloatMemory
 
     package var byteCount: Int { memory.byteCount }

@@ -49,7 +49,7 @@ package final class Trainer {
     let gradient: GradientPass
     private let rows: [TrainingRow]
     private var order: RowOrder
-    private let tokensMax: Int
+    let tokensMax: Int
 
     package var isDone: Bool { step >= settings.steps }
     /// Bytes that the buffers and the parameters take beside the base.
@@ -82,18 +82,19 @@ package final class Trainer {
         order = RowOrder(rows: rows.count, seed: settings.seed, shuffles: settings.shuffles)
     }
 
-    /// Bytes that a run takes beside the base, before anything is made.
-    package static func byteCount(
+    /// Bytes that a run takes beside the base, before anything is made, and with its influence pass after the last step.
+    package static func byteCounts(
         model: LoadedModel, rows: [TrainingRow], heldOut: [TrainingRow] = [], settings: TrainingSettings,
         initial: AdapterFactors? = nil, width: Int, tokensMax: Int = TrainingLimit.packedTokensMax, keptBytesMax: Int
-    ) throws -> Int {
+    ) throws -> (steps: Int, influence: Int) {
         let (layout, longest) = try plan(model, rows, heldOut, settings, initial)
         let memory = FloatMemory(measures: true)
         _ = try GradientPass(
             model: model, parameters: AdapterParameters(layout, memory: memory), pool: SerialPool(width: width),
             instructionSet: .best, tokensMax: tokensMax, rowTokensMax: longest, keptBytesMax: keptBytesMax,
             memory: memory)
-        return memory.byteCount
+        let influence = InfluencePass.byteCount(layout, rowsMax: max(tokensMax, longest), width: width)
+        return (memory.byteCount, memory.byteCount + influence)
     }
 
     /// What is trained, and the tokens of the longest row. Nothing is laid out for what cannot be trained.
@@ -121,7 +122,7 @@ package final class Trainer {
         }
         let chosen =
             if let initial {
-                initial.modules.map { (layer: $0.layer, module: $0.module, rank: $0.rank, scale: $0.scale) }
+                initial.chosen
             } else {
                 model.config.allModules.map {
                     (layer: $0.layer, module: $0.module, rank: settings.rank, scale: settings.scale)

@@ -34,6 +34,19 @@ package struct TrainingRows: Sendable {
         guard !rows.isEmpty else { throw .rows("\(file) has no rows") }
         cutCount = writer.cutCount
     }
+
+    /// Whether each row owns its cluster of near duplicates; rows of token ids are told apart by their ids.
+    /// - Parameters:
+    ///   - bytes: what the rows were read from.
+    ///   - snapshot: of the datanet that they are; of others the root of the rows keys the hash functions.
+    package func owners(jsonl bytes: [UInt8], snapshot: CID?) -> [Bool] {
+        if RowWriter.holdsTokens(bytes) {
+            var seen: Set<Digest> = []
+            return leaves.map { seen.insert($0).inserted }
+        }
+        var near = NearDuplicates(snapshot: snapshot ?? CID(.raw, digest: root))
+        return RowFile(jsonl: bytes, name: "").rows.enumerated().map { near.add($1.row) == UInt32($0) }
+    }
 }
 
 extension TrainingRow {

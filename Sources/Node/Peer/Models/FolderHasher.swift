@@ -2,6 +2,7 @@
 // roots. Hashing and importing share `FolderFiles`, so both name the same files; the tree above the leaves depends on the
 // bytes alone.
 
+import Attribution
 import BlockExchange
 import Foundation
 import ModelFiles
@@ -21,7 +22,9 @@ enum FolderFiles {
                 "generation_config.json", "modules.json", "sentence_bert_config.json", "vocab.txt", GGUFFile.name,
             ]
             return plain.contains(name) || (isWeights && !name.hasPrefix("adapter_"))
-        case .adapter: return name == "adapter_config.json" || name == TrainingManifest.fileName || isWeights
+        case .adapter:
+            return ["adapter_config.json", TrainingManifest.fileName, InfluenceIndex.fileName].contains(name)
+                || isWeights
         }
     }
 

@@ -124,7 +124,7 @@ package struct TrainingFolder: Sendable {
         var kept: [UInt8] = []
         for line in bytes.split(separator: 0x0a) {
             guard let event = try? JSONValue.parse(Array(line)), (event["step"]?.integer ?? 0) <= step,
-                event["event"]?.text != "done"
+                event["event"]?.text != "done", event["event"]?.text != "influence"
             else { break }
             kept += line + [0x0a]
         }

@@ -70,6 +70,8 @@ package enum TrainingDeskLimit {
     static let checkpointShare = 20.0
     /// How long a step waits for answers that are being computed.
     static let yieldSeconds = 2.0
+    /// Of an influence index; runs of more have none.
+    static let influenceRowsMax = 1 << 18
     /// Above it layers are computed a second time rather than kept.
     static let keptBytesMax = 2 << 30
 }

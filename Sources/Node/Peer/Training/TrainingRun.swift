@@ -2,6 +2,7 @@
 // answers before each step. TrainingStatus draws its states; each change is on the disk before anybody sees it.
 
 import Arithmetic
+import Attribution
 import Dispatch
 import Foundation
 import Inference
@@ -181,7 +182,8 @@ package final class TrainingRun: Sendable {
             try spoken.begin(model: model, pool: pool, initial: initial, memory: plan.whole + claim.bytes)
         }
         try advance(trainer, spoken, key, means)
-        let files = try written(trainer, initial, rows, means)
+        let index = try influence(trainer, rows, jsonl: rowBytes, spoken, means)
+        let files = try written(trainer, initial, rows, index, means)
         let made: (CID, FolderManifest)
         do {
             made = try means.shelf.importFolder(
@@ -217,9 +219,10 @@ package final class TrainingRun: Sendable {
         var wanted = 0
         for keptBytesMax in [TrainingDeskLimit.keptBytesMax, 0] {
             wanted =
-                try Trainer.byteCount(
+                try Trainer.byteCounts(
                     model: model, rows: rows.rows, heldOut: heldOut?.rows ?? [], settings: order.settings,
-                    initial: initial, width: width, keptBytesMax: keptBytesMax) + (base ?? 0)
+                    initial: initial, width: width, keptBytesMax: keptBytesMax
+                ).influence + (base ?? 0)
             if let claim = room.claim(wanted) { return (claim, keptBytesMax) }
         }
         throw Interruption.fault(
@@ -261,7 +264,7 @@ package final class TrainingRun: Sendable {
     }
 
     /// Answers come first: a step waits while there are any, but not for ever.
-    private func giveWay(_ means: TrainingMeans) throws(Interruption) {
+    func giveWay(_ means: TrainingMeans) throws(Interruption) {
         let begin = DispatchTime.now().uptimeNanoseconds
         while means.isServing() {
             try checkWish()
@@ -275,7 +278,8 @@ package final class TrainingRun: Sendable {
     // MARK: The folder that comes out
 
     private func written(
-        _ trainer: Trainer, _ initial: AdapterFactors?, _ rows: TrainingRows, _ means: TrainingMeans
+        _ trainer: Trainer, _ initial: AdapterFactors?, _ rows: TrainingRows, _ index: InfluenceIndex?,
+        _ means: TrainingMeans
     ) throws -> [(name: String, bytes: [UInt8])] {
         var files = PEFTFolder.files(of: trainer, base: order.modelName, initial: initial)
         let weights = files.first { $0.name == PEFTFolder.weightsName }?.bytes ?? []
@@ -283,7 +287,8 @@ package final class TrainingRun: Sendable {
             base: order.model, datanet: order.datanet, rows: rows.root, rowCount: rows.rows.count,
             numerics: KernelNumerics.revision, precision: order.precision.rawValue, settings: order.settings,
             initial: folder.initialWeights.map { CID(.raw, hashing: $0) }, weights: Digest(sha256: weights),
-            steps: trainer.step)
+            steps: trainer.step, influence: index?.cid)
+        if let index { files.append((InfluenceIndex.fileName, index.bytes)) }
         let envelope = SignedEnvelope(manifest.encoded(), by: means.key, domain: .training, network: means.network)
         files.append((TrainingManifest.fileName, envelope.encoded()))
         try? FileManager.default.removeItem(atPath: folder.adapterPath)

@@ -5,6 +5,7 @@
 // Lines are kept in the run's folder; whoever listens reads them there.
 
 import Arithmetic
+import Attribution
 import Dispatch
 import Inference
 import Primitives
@@ -74,6 +75,25 @@ final class Speaker {
             .object([
                 "event": .string("evaluation"), "step": .integer(step), "eval_loss": .double(loss.loss),
                 "perplexity": .double(loss.perplexity), "scored_tokens": .integer(loss.scored),
+            ]))
+    }
+
+    /// Every tenth of the rows; with the index at the end.
+    func sayInfluence(_ done: Int, of count: Int, seconds: Double, index: InfluenceIndex? = nil) throws {
+        try run.folder.append(
+            .object([
+                "event": .string("influence"), "rows_done": .integer(done), "rows": .integer(count),
+                "seconds": .double((seconds * 1000).rounded() / 1000),
+                "index": .text(index?.cid.text), "bytes": index.map { .integer($0.bytes.count) } ?? .null,
+                "row_bytes": index.map { .integer($0.shape.rowBytes) } ?? .null,
+            ]))
+    }
+
+    func sayNoInfluence(_ reason: String) throws {
+        try run.folder.append(
+            .object([
+                "event": .string("influence"), "rows_done": .integer(0), "rows": .integer(rows.rows.count),
+                "index": .null, "reason": .string("no influence index: \(reason)"),
             ]))
     }
 
