@@ -61,15 +61,17 @@ struct BenchCommand: AsyncParsableCommand {
 
     @OptionGroup var global: GlobalOptions
     @Argument(help: "What to measure, or list.") var name: String
-    @Option(help: "For about how long, 1 to 600.") var seconds = 5
+    @Option(help: "For about how long, 1 to 86400.") var seconds = 5
     @Option(help: "A model folder or a GGUF file instead of the starter model.") var model: String?
     @Option(help: "A PEFT folder; give it again for more.") var adapter: [String] = []
     @Option(help: "Rows to read, JSONL.") var rows: String?
     @Option(help: "Threads that compute, 1 to 64.") var threads = 1
     @Option(help: "f32, bf16, int8 or int4; all that make sense otherwise.") var precision: String?
+    @Option(help: "Of whatever is drawn.") var seed = 1
 
     func validate() throws {
-        guard (1...600).contains(seconds) else { throw ValidationError("--seconds is 1 to 600; it is \(seconds)") }
+        guard (1...86_400).contains(seconds) else { throw ValidationError("--seconds is 1 to 86400; it is \(seconds)") }
+        guard seed >= 0 else { throw ValidationError("--seed is not negative; it is \(seed)") }
         guard (1...64).contains(threads) else { throw ValidationError("--threads is 1 to 64; it is \(threads)") }
         if let precision, !["f32", "bf16", "int8", "int4"].contains(precision) {
             throw ValidationError("--precision is f32, bf16, int8 or int4; it is \(precision)")
@@ -88,6 +90,7 @@ struct BenchCommand: AsyncParsableCommand {
         plan.rows = rows
         plan.threads = threads
         plan.precision = precision
+        plan.seed = seed
         if name == "list" {
             let names = peerHost.benchmarks
             return output.result(.object(["benchmarks": .strings(names)])) { names.joined(separator: "\n") }

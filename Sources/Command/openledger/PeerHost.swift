@@ -37,6 +37,7 @@ struct BenchPlan: Sendable {
     var rows: String?
     var threads = 1
     var precision: String?
+    var seed = 1
 }
 
 /// Homes with keys and one genesis that names them; nothing runs yet.

@@ -86,6 +86,7 @@ struct EmbeddedPeer: PeerHost {
         asked.rows = plan.rows
         asked.threads = plan.threads
         asked.precision = plan.precision
+        asked.seed = plan.seed
         return try await named { [asked] in try await PeerBenchmarks.run(name, asked) }
     }
 

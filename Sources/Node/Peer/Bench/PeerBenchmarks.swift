@@ -18,6 +18,8 @@ package struct BenchmarkPlan: Sendable {
     package var threads = 1
     /// "f32", "bf16", "int8", "int4"; all that make sense where nil.
     package var precision: String?
+    /// Of what is drawn.
+    package var seed = 1
 
     package init(seconds: Int) { self.seconds = seconds }
 }
@@ -34,7 +36,7 @@ package enum PeerBenchmarks {
         ("perplexity", { try await PerplexityBenchmark.run($0) }),
         ("speculation", { try await SpeculationBenchmark.run($0) }), ("bits", { try await BitsBenchmark.run($0) }),
         ("training", { try await TrainingBenchmark.run($0) }),
-        ("attribution", { try AttributionBenchmark.run($0) }),
+        ("attribution", { try AttributionBenchmark.run($0) }), ("lds", { try LDSBenchmark.run($0) }),
         ("memory", { try await MemoryBenchmark.run(seconds: $0.seconds) }),
         ("start", { try await StartBenchmark.run(seconds: $0.seconds) }),
     ]
