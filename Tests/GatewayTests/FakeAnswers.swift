@@ -109,7 +109,7 @@ enum FakeAnswers {
                     .invalid, "an address begins with /ip4, /ip6 or /dns", param: "address", code: "invalid_address")
             }
         case .disconnect(let peer): .object(["peer": .string(peer), "disconnected": .bool(true)])
-        case .audit(let id, _, _, _):
+        case .audit(let id, _, _, _, _):
             .object(["receipt": .string(id), "holds": .bool(true)])
         case .shutdown: json(#"{"draining":true}"#)
         }

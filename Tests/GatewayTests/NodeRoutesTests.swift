@@ -78,11 +78,11 @@ import Testing
                 ("DELETE", "models/starter", nil, .removeModel("starter"), 200),
                 (
                     "POST", "receipts/9c/audit", nil,
-                    .audit(receipt: "9c", peer: nil, here: false, publish: false), 200
+                    .audit(receipt: "9c", peer: nil, here: false, publish: false, attribution: false), 200
                 ),
                 (
                     "POST", "receipts/9c/audit", #"{"peer":"12D3","publish":true}"#,
-                    .audit(receipt: "9c", peer: "12D3", here: false, publish: true), 200
+                    .audit(receipt: "9c", peer: "12D3", here: false, publish: true, attribution: false), 200
                 ),
                 ("DELETE", "adapters/food", nil, .removeAdapter("food"), 200),
                 (

@@ -88,6 +88,50 @@ import Testing
         #expect(config.cacheBytesPerPosition(.int8) * 2 < config.cacheBytesPerPosition(.f32))
     }
 
+    /// The end of a prompt has the same scores whether its beginning is scored, computed or found; what is found is not
+    /// computed again.
+    @Test func scoresOfAnEndAreThoseOfTheWhole() throws {
+        let family = try Family("llama3")
+        let beginning: [Int32] = (0..<70).map { (place: Int) -> Int32 in Int32(place * 7 % 90 + 5) }
+        var ends: [[Int32]] = []
+        for end in 0..<4 {
+            let tokens: [Int] = (0..<20).map { (place: Int) -> Int in (place * 11 + end * 13) % 90 + 5 }
+            ends.append(tokens.map { Int32($0) })
+        }
+        func request(_ end: [Int32], unscored: Int) -> GenerationRequest {
+            var request = GenerationRequest(
+                prompt: beginning + end, tokensMax: 0, logProbabilities: 0, scoresPrompt: true)
+            request.unscoredTokens = unscored
+            return request
+        }
+        func scores(_ engine: Engine, _ requests: [GenerationRequest]) throws -> [[Float?]] {
+            var ids: [SequenceID] = []
+            for request in requests { ids.append(try engine.submit(request)) }
+            var found: [SequenceID: [Float?]] = [:]
+            while !engine.isIdle {
+                for output in engine.step() where output.finish != nil {
+                    found[output.id] = output.prompt.map(\.logProbability)
+                }
+            }
+            return ids.map { found[$0] ?? [] }
+        }
+        let whole = try scores(try Self.engine(family), ends.map { request($0, unscored: 0) })
+        let engine = try Self.engine(family)
+        let parts = try scores(engine, ends.map { request($0, unscored: beginning.count) })
+        for (part, all) in zip(parts, whole) {
+            #expect(part.count == 90 && all.count == 90)
+            #expect(part.prefix(70).allSatisfy { $0 == nil })
+            #expect(Array(part.suffix(20)) == Array(all.suffix(20)) && !part.suffix(20).contains(nil))
+        }
+        // Four beginnings of 70 tokens are computed as one, but for the page that is not full.
+        #expect(engine.statistics.promptTokens <= UInt64(90 + 3 * (90 - 64)))
+        // Hostile counts score nothing, or everything.
+        for unscored in [-5, 0, 1, 89, 90, 91, .max] {
+            let one = try scores(engine, [request(ends[0], unscored: unscored)])
+            #expect(one[0].count == 90)
+        }
+    }
+
     /// Few pages: sequences are put back and computed again, and kept pages are evicted.
     @Test(arguments: Precision.allCases) func preemptionChangesNothing(precision: Precision) throws {
         let family = try Family("llama3", precision: precision)

@@ -15,6 +15,7 @@ private final class AuditNet {
         var tables: [NodeTable: [[UInt8]: [UInt8]]] = [:]
         /// nil: does not come to an end.
         var engine: (ReexecutionOrder) -> Reexecution?
+        var scales: (ReweighingOrder) -> Reweighing? = { _ in .done(.same) }
         var answers: [NodeAnswer] = []
         var notices: [NodeNotice] = []
     }
@@ -118,6 +119,8 @@ private final class AuditNet {
             work.append((index, .synced(ticket)))
         case .reexecute(let order, let ticket):
             if let result = peers[index].engine(order) { work.append((index, .reexecuted(ticket, result))) }
+        case .reweigh(let order, let ticket):
+            if let result = peers[index].scales(order) { work.append((index, .reweighed(ticket, result))) }
         case .answer(_, let answer): peers[index].answers.append(answer)
         case .notify(let notice): peers[index].notices.append(notice)
         default: break
@@ -153,11 +156,12 @@ private final class AuditNet {
 
     /// The answer to an audit.
     func audit(
-        _ record: OwnReceipt, at index: Int = 0, by auditor: Int?, publishes: Bool = false
+        _ record: OwnReceipt, at index: Int = 0, by auditor: Int?, publishes: Bool = false, shares: Bool = false
     ) -> NodeAnswer? {
         commands += 1
         peers[index].answers = []
-        let request = AuditRequest(record: record, auditor: auditor.map { peer($0) }, publishes: publishes)
+        let request = AuditRequest(
+            record: record, auditor: auditor.map { peer($0) }, publishes: publishes, shares: shares)
         feed(index, .command(CommandID(commands), .audit(request)))
         return peers[index].answers.last
     }
@@ -325,6 +329,112 @@ private final class AuditNet {
     @Test func aPeerThatServesNobodyAuditsNobody() throws {
         let net = try AuditNet(3) { index, configuration in if index == 2 { configuration.serves = false } }
         #expect(net.refusal(net.audit(try net.record(), by: 2)) == "not_serving")
+    }
+
+    // MARK: Shares
+
+    private func shareOutcome(_ answer: NodeAnswer?) -> ShareOutcome? {
+        if case .reweighed(let signed)? = answer { signed.verdict.outcome } else { nil }
+    }
+
+    @Test func sharesAreWeighedByAnotherAndHere() throws {
+        let net = try AuditNet(3)
+        let record = try net.record()
+        #expect(shareOutcome(net.audit(record, by: 2, shares: true)) == .same)
+        #expect(shareOutcome(net.audit(record, by: nil, shares: true)) == .same)
+        let other = Contributor(account: net.account(2), share: .whole)
+        let lie = ShareOutcome.differs(.rows, rows: Digest(sha256: [1]), contributors: [other])
+        for index in [0, 2] { net.peers[index].scales = { _ in .done(lie) } }
+        // Somebody else's finding is told; one's own has a consequence.
+        #expect(shareOutcome(net.audit(record, by: 2, shares: true)) == lie)
+        #expect(net.peers[0].node.distrust(of: net.account(1)) == nil)
+        #expect(shareOutcome(net.audit(record, by: nil, shares: true)) == lie)
+        #expect(net.peers[0].node.distrust(of: net.account(1))?.receipt == record.signed.id)
+        // The server is told of itself and goes on trusting itself.
+        #expect(shareOutcome(net.audit(record, at: 1, by: nil, shares: true)) == .same)
+        net.peers[2].scales = { _ in .refused(code: "snapshot_missing", message: "not here") }
+        #expect(net.refusal(net.audit(record, by: 2, shares: true)) == "snapshot_missing")
+    }
+
+    @Test func aVerdictOnSharesIsChecked() throws {
+        let net = try AuditNet(3)
+        let record = try net.record()
+        func tampered(_ change: @escaping (AuditMessage) -> AuditMessage?) -> String? {
+            net.now = net.now + .seconds(3601)
+            net.tamper = { bytes in (try? AuditMessage(decoding: bytes)).flatMap(change)?.encoded() ?? bytes }
+            return net.refusal(net.audit(record, by: 2, shares: true))
+        }
+        func forged(_ change: @escaping (inout SignedShareVerdict) -> Void) -> String? {
+            tampered { message in
+                guard case .weighed(var signed) = message else { return nil }
+                change(&signed)
+                return .weighed(signed)
+            }
+        }
+        #expect(forged { _ in } == nil)
+        #expect(forged { $0.verdict.receipt = Digest(sha256: [7]) } == "malformed")
+        #expect(forged { $0.verdict.outcome = .differs(.prompt) } == "malformed", "the signature")
+        #expect(forged { $0.verdict.numerics = 9 } == "malformed")
+        // What differs must differ from what was signed.
+        let network = net.genesis.network
+        #expect(
+            forged {
+                $0.verdict.outcome = .differs(.rows)
+                $0 = SignedShareVerdict($0.verdict, by: AuditNet.keys[2], network: network)
+            } == "malformed")
+        #expect(
+            forged { $0 = SignedShareVerdict($0.verdict, by: AuditNet.keys[3], network: network) } == "malformed",
+            "another's word")
+        // Of another order or answer than the receipt's.
+        #expect(
+            tampered { message in
+                guard case .weigh(let receipt, let order, var answer) = message else { return nil }
+                answer[0] += 1
+                return .weigh(receipt, order: order, answer: answer)
+            } == "opening")
+        #expect(
+            tampered { message in
+                guard case .weigh(let receipt, let bytes, let answer) = message,
+                    var order = try? AskOrder(decoding: bytes)
+                else { return nil }
+                order.decoding.seed += 1
+                return .weigh(receipt, order: order.encoded(), answer: answer)
+            } == "opening")
+        #expect(
+            tampered { message in
+                guard case .weigh(var receipt, let order, let answer) = message else { return nil }
+                receipt.serverSignature = receipt.payerSignature
+                return .weigh(receipt, order: order, answer: answer)
+            } == "receipt")
+        // An answer's verdict is none on its shares.
+        let opening = try #require(record.opening)
+        let verdict = try #require(
+            AuditVerdict(
+                record.signed.id, .same(ended: true), of: opening, numerics: 2, height: 1, time: net.moment.wall))
+        #expect(
+            tampered { message in
+                guard case .weighed = message else { return nil }
+                return .verdict(SignedVerdict(verdict, by: AuditNet.keys[2], network: network))
+            } == "malformed")
+    }
+
+    @Test func verdictsOnSharesSurviveTheWire() throws {
+        let net = try AuditNet(1)
+        let contributors = [0, 2].map { Contributor(account: net.account($0), share: PartsPerMillion(500_000)) }
+            .sorted { $0.account < $1.account }
+        let outcomes: [ShareOutcome] =
+            [.same, .unable("influence"), .differs(.rows, rows: .zero, contributors: contributors)]
+            + ShareFault.allCases.map { .differs($0) }
+        for outcome in outcomes {
+            let verdict = ShareVerdict(.zero, outcome, numerics: 2, height: 3, time: net.moment.wall)
+            let signed = SignedShareVerdict(verdict, by: AuditNet.keys[0], network: net.genesis.network)
+            #expect(try SignedShareVerdict(decoding: signed.encoded()) == signed)
+            #expect(try AuditMessage(decoding: AuditMessage.weighed(signed).encoded()) == .weighed(signed))
+        }
+        let disordered = ShareVerdict(
+            .zero, .differs(.rows, rows: .zero, contributors: contributors.reversed()), numerics: 2, height: 3,
+            time: net.moment.wall)
+        #expect(throws: CBORFault.self) { try ShareVerdict(decoding: disordered.encoded()) }
     }
 
     /// A verdict must be the auditor's, on this receipt, about this answer.

@@ -40,13 +40,19 @@ struct ExchangeTests {
                 row: 5, rowName: "row#5", snapshot: CID(.dagCBOR, hashing: [9]), datanet: Digest(sha256: [10]),
                 datanetName: "food", contributor: serverKey.publicKey.account, share: .whole, text: "a row",
                 license: "CC0", salt: [UInt8](repeating: 5, count: 16))
+            weighed = [note]
+            var told = note
+            told.share = .none
             start = AnswerStart(
-                promptTokens: [1, 2, 3], sources: [note],
+                promptTokens: [1, 2, 3], sources: [told],
                 model: ModelUse(
                     weights: order.model, owner: nil, tokenizer: nil, template: nil, precision: "f32", numerics: 1),
                 data: DataUse(snapshots: [note.snapshot]))
         }
 
+        /// What the evidence comes to, and of how many tokens it was asked for.
+        var weighed: [SourceNote]
+        var weighedTokens: Int?
         var settledByPayer: SignedReceipt?
         var settledByServer: SignedReceipt?
         var abandoned: (fault: ExchangeFault, last: SignedVoucher?)?
@@ -63,6 +69,10 @@ struct ExchangeTests {
                     case .send(let message): toPayer.append(tamper(message))
                     case .settled(let receipt): pair.settledByServer = receipt
                     case .abandoned(let fault, let last): pair.abandoned = (fault, last)
+                    case .weigh(let start, let tokens):
+                        pair.weighedTokens = tokens.count
+                        sort(
+                            pair.server.weighed(WeighedAnswer(sources: pair.weighed, data: start.data)), &pair)
                     case .recordVoucher, .stopGenerating: break
                     }
                 }
@@ -162,7 +172,7 @@ struct ExchangeTests {
         var pair = try Pair()
         let key = pair.serverKey
         pair.answer(tokens: 20) { message in
-            guard case .receipt(var receipt, _, let end) = message else { return message }
+            guard case .receipt(var receipt, _, let end, let sources) = message else { return message }
             switch field {
             case "amount": receipt.amount = Amount(baseUnits: 1_000)
             case "total": receipt.total = Amount(baseUnits: 9_999)
@@ -179,10 +189,78 @@ struct ExchangeTests {
             case "extra": receipt.decoding.extra = receipt.prompt
             default: receipt.data.rows = Digest(sha256: [1])
             }
-            return .receipt(receipt, server: key.sign(receipt.signingBytes()), end: end)
+            return .receipt(receipt, server: key.sign(receipt.signingBytes()), end: end, sources: sources)
         }
         #expect(pair.payerFault == .receipt(field))
         #expect(pair.settledByPayer == nil)
+    }
+
+    /// Shares are one million together or none, each row once, in order, and leave out no row of the prompt.
+    @Test func sharesThatAreNotInFormAreNotSigned() throws {
+        func fault(_ change: (inout [SourceNote]) -> Void) throws -> ExchangeFault? {
+            var pair = try Pair()
+            change(&pair.weighed)
+            pair.answer(tokens: 20)
+            #expect(pair.weighedTokens == 20)
+            return pair.payerFault
+        }
+        func other(_ note: SourceNote, _ row: UInt64, _ share: UInt32, _ reason: ZeroReason? = nil) -> SourceNote {
+            var other = note
+            other.row = row
+            other.share = PartsPerMillion(share)
+            other.reason = reason
+            return other
+        }
+        #expect(try fault { _ in } == nil)
+        #expect(try fault { $0 = [other($0[0], 5, 0, .threshold)] } == nil, "nobody has a share, and why is said")
+        #expect(try fault { $0 = [other($0[0], 9, 600_000), other($0[0], 5, 400_000)] } == nil)
+        #expect(try fault { $0 = [other($0[0], 5, 500_000), other($0[0], 9, 500_000)] } == nil)
+        #expect(try fault { $0 = [other($0[0], 9, 1_000_000), other($0[0], 5, 0, .duplicate)] } == nil)
+        let wrong: [(inout [SourceNote]) -> Void] = [
+            { $0 = [] }, { $0 = [other($0[0], 9, 1_000_000)] }, { $0[0].share = PartsPerMillion(999_999) },
+            { $0 = [other($0[0], 5, 0)] }, { $0[0].reason = .threshold },
+            { $0 = [other($0[0], 5, 400_000), other($0[0], 9, 600_000)] },
+            { $0 = [other($0[0], 9, 500_000), other($0[0], 5, 500_000)] },
+            { $0 = [other($0[0], 5, 0, .echo), other($0[0], 9, 1_000_000)] },
+            { $0 = [other($0[0], 5, 500_000), other($0[0], 5, 500_000)] },
+            { $0[0].snapshot = CID(.dagCBOR, hashing: [10]) },
+        ]
+        for (index, change) in wrong.enumerated() {
+            #expect(try fault(change) == .receipt("sources"), "case \(index)")
+        }
+        // The row of the prompt is somebody else's now.
+        let stranger = try SigningKey(seed: [UInt8](repeating: 9, count: 32)).publicKey.account
+        #expect(
+            try fault { notes in
+                notes[0].contributor = stranger
+            } == .receipt("sources"))
+    }
+
+    @Test func whatIsWeighedComesOnceAndLate() throws {
+        var pair = try Pair()
+        let early = pair.server.weighed(WeighedAnswer(sources: pair.weighed, data: pair.start.data))
+        #expect(early.isEmpty)
+        _ = pair.payer.begin()
+        pair.run(pair.server.started(pair.start))
+        for token in 0..<5 { pair.run(pair.server.generated(id: UInt32(token), text: "t")) }
+        let actions = pair.server.finished(.stop)
+        #expect(actions.contains { if case .weigh = $0 { true } else { false } })
+        // Nothing that comes meanwhile brings another bill.
+        #expect(pair.server.finished(.stop).isEmpty && pair.server.received(.cancel).isEmpty)
+        #expect(pair.server.generated(id: 9, text: "t").isEmpty && pair.server.failed(code: "x", message: "").isEmpty)
+        let bill = pair.server.weighed(WeighedAnswer(sources: pair.weighed, data: pair.start.data))
+        #expect(bill.count == 1)
+        #expect(pair.server.weighed(WeighedAnswer(sources: [], data: .none)).isEmpty)
+        // A payer that leaves while it is weighed owes what it signed.
+        var gone = try Pair()
+        gone.run(gone.server.started(gone.start))
+        _ = gone.server.generated(id: 1, text: "t")
+        _ = gone.server.finished(.stop)
+        #expect(gone.server.closed().contains(.abandoned(.vanished, last: nil)))
+        // What says nothing owes nobody.
+        var silent = try Pair()
+        silent.answer(tokens: 0)
+        #expect(silent.settledByPayer?.receipt.data.contributors.isEmpty == true && silent.weighedTokens == nil)
     }
 
     @Test func moreThanTheAgreedMaximumIsRefused() throws {

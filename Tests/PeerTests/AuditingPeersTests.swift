@@ -97,7 +97,8 @@ import Testing
     @Test func aNeighbourRepeatsAnAnswer() async throws {
         let homes = try await Homes(payerFlags: ["audit.share": "0"])
         let id = try await homes.ask()
-        let value = try await homes.service.perform(.audit(receipt: id, peer: nil, here: false, publish: false))
+        let value = try await homes.service.perform(
+            .audit(receipt: id, peer: nil, here: false, publish: false, attribution: false))
         #expect(value["audit"]?["outcome"]?.text == "same" && value["holds"]?.flag == true)
         #expect(value["audit"]?["auditor"]?.text == homes.auditor.handle.account.text)
         #expect(value["audit"]?["answer"]?.text == value["signed_answer"]?.text)
@@ -106,11 +107,12 @@ import Testing
         #expect(shown["audits"]?.items?.count == 1 && shown["evidence"] == .null)
         // The payer does not hold the model; the server, who does, can audit what it gave.
         await #expect(throws: NodeFault.self) {
-            try await homes.service.perform(.audit(receipt: id, peer: nil, here: true, publish: false))
+            try await homes.service.perform(
+                .audit(receipt: id, peer: nil, here: true, publish: false, attribution: false))
         }
         let there = PeerService(peer: homes.server)
         let own = try await homes.until("the server keeps its receipt") {
-            try? await there.perform(.audit(receipt: id, peer: nil, here: true, publish: false))
+            try? await there.perform(.audit(receipt: id, peer: nil, here: true, publish: false, attribution: false))
         }
         #expect(own["audit"]?["outcome"]?.text == "same")
 
@@ -128,7 +130,7 @@ import Testing
             homes.payer.store.persist([.put(.mine, key: record.storageKey, value: record.encoded())]) { done.resume() }
         }
         let lie = try await homes.service.perform(
-            .audit(receipt: receipt.id.hex, peer: nil, here: false, publish: false))
+            .audit(receipt: receipt.id.hex, peer: nil, here: false, publish: false, attribution: false))
         #expect(lie["audit"]?["outcome"]?.text == "differs" && lie["audit"]?["position"]?.integer == 3)
         #expect(lie["holds"]?.flag == false && names(lie).last == "not tokens")
         // One verdict, by somebody else: a claim.

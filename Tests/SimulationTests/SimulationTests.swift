@@ -28,17 +28,19 @@ private func number(_ name: String, or standard: UInt64) -> UInt64 {
         var answers = 0
         var batches: UInt64 = 0
         var audits = 0
+        var shareAudits = 0
         var accused = 0
         for seed in first..<(first + number("OPENLEDGER_SEEDS", or: 500)) {
             let report = try runSimulation(options(seed: seed))
             answers += report.answers
             batches += report.batches
             audits += report.audits
+            shareAudits += report.shareAudits
             accused += report.accused
             #expect(report.holds, "\(String(decoding: report.json.serialized(), as: UTF8.self))")
         }
         // What never happens proves nothing.
-        #expect(answers > 0 && batches > 0 && audits > 0 && accused > 0)
+        #expect(answers > 0 && batches > 0 && audits > 0 && shareAudits > 0 && accused > 0)
     }
 
     /// A seed that failed once is a file "seed peers steps faults" and is replayed for ever.
@@ -104,6 +106,17 @@ private func number(_ name: String, or standard: UInt64) -> UInt64 {
             let options = try SimulationOptions(seed: seed, peers: 4, steps: 3000, faults: [])
             let report = try runSimulation(options, planted: .wobblyKernels)
             if report.violations.contains(where: { $0.contains("honest server") }) { found += 1 }
+        }
+        #expect(found > 0)
+    }
+
+    /// Scales that do not weigh the same twice: an honest server is accused of its shares, and the checker must see it.
+    @Test func wobblyScalesAreFound() throws {
+        var found = 0
+        for seed in UInt64(400)..<406 {
+            let options = try SimulationOptions(seed: seed, peers: 4, steps: 3000, faults: [])
+            let report = try runSimulation(options, planted: .wobblyScales)
+            if report.violations.contains(where: { $0.contains("honest server's shares") }) { found += 1 }
         }
         #expect(found > 0)
     }

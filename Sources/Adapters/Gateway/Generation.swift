@@ -150,10 +150,12 @@ package struct AnswerSource: Sendable, Hashable {
     package var share: PartsPerMillion
     package var text: String
     package var license: String?
+    /// Why it has no share though it stood in the prompt: `duplicate`, `threshold`, `echo`, `rank`, `rounding` or `unweighed`.
+    package var reason: String?
 
     package init(
         row: String, rowID: String?, datanet: String, datanetName: String, contributor: String,
-        share: PartsPerMillion, text: String, license: String?
+        share: PartsPerMillion, text: String, license: String?, reason: String? = nil
     ) {
         self.row = row
         self.rowID = rowID
@@ -163,6 +165,7 @@ package struct AnswerSource: Sendable, Hashable {
         self.share = share
         self.text = text
         self.license = license
+        self.reason = reason
     }
 }
 
@@ -185,7 +188,7 @@ package enum GenerationEvent: Sendable, Hashable {
     case toolCall(choice: Int, ToolCall)
     /// Exactly one a choice.
     case finished(choice: Int, FinishReason)
-    /// Sums to the whole, heaviest first; at most once.
+    /// Sums to the whole, heaviest first, or nobody has a share; after the last token, at most once.
     case sources([AnswerSource])
     /// At most once.
     case receipt(ReceiptNote)

@@ -122,7 +122,8 @@ struct NodeRoutes: Sendable {
             let fields = try await request.json(limits, isOptional: true)
             let call = NodeCall.audit(
                 receipt: try context.name("name"), peer: try fields.text("peer", bytesMax: 128),
-                here: try fields.flag("here") ?? false, publish: try fields.flag("publish") ?? false)
+                here: try fields.flag("here") ?? false, publish: try fields.flag("publish") ?? false,
+                attribution: try fields.flag("attribution") ?? false)
             return Response.json(try await service.perform(call))
         }
         group.post("shutdown") { _, _ in Response.json(try await service.perform(.shutdown), status: .accepted) }

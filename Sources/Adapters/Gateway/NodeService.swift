@@ -111,8 +111,9 @@ package enum NodeCall: Sendable, Hashable {
     case connect(address: String)
     case disconnect(peer: String)
     case lightSync(checkpoint: String?)
-    /// Re-executes a receipt's answer: by `peer`, here, or by whoever offers its model.
-    case audit(receipt: String, peer: String?, here: Bool, publish: Bool)
+    /// Re-executes a receipt's answer, or weighs the evidence of its shares again: by `peer`, here, or by whoever offers its
+    /// model.
+    case audit(receipt: String, peer: String?, here: Bool, publish: Bool, attribution: Bool)
     case createDatanet(DatanetDescription)
     case addRows(datanet: String, RowsUpload)
     case approveContribution(datanet: String, contribution: String)

@@ -254,6 +254,7 @@ extension AnswerSource {
             "row": .string(row), "datanet": .string(datanet), "datanet_name": .string(datanetName),
             "contributor": .string(contributor), "ppm": .integer(share.value), "text": .string(text),
             "row_id": rowID.map(JSONValue.string) ?? .null, "license": license.map(JSONValue.string) ?? .null,
+            "reason": reason.map(JSONValue.string) ?? .null,
         ])
     }
 }

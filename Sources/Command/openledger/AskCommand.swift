@@ -59,7 +59,7 @@ struct AskCommand: NodeCommand {
             for source in sources {
                 let share = (source["ppm"]?.double ?? 0) / 10_000
                 output.line(
-                    "  \(oneDecimal(share))%  \(source.shown("text"))\n         \(source.shown("datanet_name")) \(source.shown("row_id")), by \(short(source.shown("contributor"))), \(source.shown("license"))"
+                    "  \(oneDecimal(share))%  \(source.shown("text"))\n         \(source.shown("datanet_name")) \(source.shown("row_id")), by \(short(source.shown("contributor"))), \(source.shown("license"))\(SourceReasons.shown(source))"
                 )
             }
         case "receipt":

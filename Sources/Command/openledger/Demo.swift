@@ -44,6 +44,7 @@ final class Demo: @unchecked Sendable {
         try await conserved(before: before, receipt: first.receipt)
         try await verifyOffline(first.receipt)
         try await audit(first)
+        try await weigh(first)
         let victim = try await killOne(servedBy: first.servedBy)
         let second = try await ask(rows.question, model: model, step: "answered after the loss", not: victim)
         let next = try await settled(second.receipt)
@@ -322,6 +323,27 @@ final class Demo: @unchecked Sendable {
         pass([
             "receipt": .string(answer.receipt), "auditor": audit["auditor"] ?? .null,
             "answer": audit["answer"] ?? .null,
+        ])
+    }
+
+    private func weigh(_ answer: Answer) async throws {
+        begin("shares weighed again by another neighbour")
+        let shown = try await call(dan) { try await $0.get(APIClient.path("receipts", answer.receipt)) }
+        let kinds = shown.list("evidence_kinds").compactMap(\.text)
+        try expect(kinds == ["retrieval", "spans"], "the receipt names fused evidence; it names \(kinds)")
+        let value = try await call(dan) {
+            try await $0.post(
+                APIClient.path("receipts", answer.receipt) + "/audit", .object(["attribution": .bool(true)]))
+        }
+        let audit = value["audit"] ?? .null
+        try expect(audit["outcome"]?.text == "same", "the same shares; \(value.serializedText)")
+        try expect(value["holds"]?.flag == true, "every check of the shares holds; \(value.serializedText)")
+        try expect(
+            audit["own"]?.flag == false && audit["auditor"]?.text != value["server"]?.text,
+            "neither payer nor server is the auditor")
+        pass([
+            "receipt": .string(answer.receipt), "auditor": audit["auditor"] ?? .null,
+            "kinds": .array(kinds.map(JSONValue.string)), "rows": value["signed_rows"] ?? .null,
         ])
     }
 

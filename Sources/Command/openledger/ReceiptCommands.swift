@@ -41,6 +41,10 @@ struct ReceiptCommand: AsyncParsableCommand {
                 let contributors = value.list("contributors").map { one in
                     "  \(one.shown("account"))  \(one.shown("ppm")) ppm, \(one.shown("amount")) OPEN"
                 }
+                let rows = value.list("sources").map { one in
+                    "  \(one.shown("row_id"))  \(one.shown("ppm")) ppm\(SourceReasons.shown(one))"
+                }
+                let kinds = value.list("evidence_kinds").compactMap(\.text).joined(separator: ", ")
                 let audits = value.list("audits").map { one in
                     "  \(one.shown("outcome")) at \(moment(one["time_ms"])), by "
                         + (one["own"]?.flag == true ? "this peer" : one.shown("auditor"))
@@ -56,6 +60,8 @@ struct ReceiptCommand: AsyncParsableCommand {
                     \(shares.joined(separator: "\n"))
                     Contributors
                     \(contributors.isEmpty ? "  none" : contributors.joined(separator: "\n"))
+                    Rows     \(kinds.isEmpty ? "nothing was weighed" : "by \(kinds)")
+                    \(rows.isEmpty ? "  none" : rows.joined(separator: "\n"))
                     Audits
                     \(audits.isEmpty ? "  none" : audits.joined(separator: "\n"))
                     """

@@ -15,9 +15,15 @@ package enum Echoes {
     /// - Returns: the rows to be paid, at most `Fusion.rowsMax`, the greatest first, ties to the lower row.
     package static func settled(
         _ weights: [FusedWeight], words: (UInt32) -> [String], rarity: (String) -> UInt64
-    ) -> [FusedWeight] {
+    ) -> [FusedWeight] { settle(weights, words: words, rarity: rarity).paid }
+
+    /// The same, and of each row that is an echo the row that has what it would have had.
+    static func settle(
+        _ weights: [FusedWeight], words: (UInt32) -> [String], rarity: (String) -> UInt64
+    ) -> (paid: [FusedWeight], echoes: [UInt32: UInt32]) {
         typealias Entry = (row: UInt32, weight: UInt64, words: [UInt64], bits: UInt64)
         var kept: [Entry] = []
+        var echoes: [UInt32: UInt32] = [:]
         // Words as numbers: there are few, and they are compared often.
         var numbers: [String: UInt64] = [:]
         var bits: [UInt64] = []
@@ -40,12 +46,13 @@ package enum Echoes {
             if let place {
                 let (sum, overflow) = kept[place].weight.addingReportingOverflow(candidate.weight)
                 kept[place].weight = overflow ? .max : sum
+                echoes[candidate.row] = kept[place].row
             } else {
                 kept.append((candidate.row, candidate.weight, own, ownBits))
             }
         }
         kept.sort { $0.weight == $1.weight ? $0.row < $1.row : $0.weight > $1.weight }
-        return kept.prefix(Fusion.rowsMax).map { FusedWeight(row: $0.row, weight: $0.weight) }
+        return (kept.prefix(Fusion.rowsMax).map { FusedWeight(row: $0.row, weight: $0.weight) }, echoes)
     }
 
     /// What the words of two ascending lists that are in both count.

@@ -28,6 +28,10 @@ package enum Fusion {
     /// Deviations beyond which influence counts no more, and below which nothing is paid.
     package static let influenceDeviationsMax: Int64 = 8
     package static let deviationsMin: Int64 = 2
+    static let floor = deviationsMin << pointBits
+    /// A snapshot of fewer clusters is seen as one of so many, the others without evidence: among three rows none could
+    /// stand out.
+    static let clustersMin = 64
     /// Rows that are paid for one answer, of at most `Echoes.candidatesMax` that are looked at.
     package static let rowsMax = 64
     private static let none: Int64 = -(1 << 62)
@@ -40,8 +44,11 @@ package enum Fusion {
         owners: [UInt32], influence: [Int64]?, spans: SparseEvidence?, retrieval: SparseEvidence?,
         by weights: FusionWeights = FusionWeights()
     ) -> [FusedWeight] {
-        let fused = fused(owners: owners, influence: influence, spans: spans, retrieval: retrieval, by: weights)
-        let floor = deviationsMin << pointBits
+        self.weights(
+            of: fused(owners: owners, influence: influence, spans: spans, retrieval: retrieval, by: weights))
+    }
+
+    static func weights(of fused: [Int64]) -> [FusedWeight] {
         var top: [FusedWeight] = []
         for (row, value) in fused.enumerated() where value > floor {
             let weight = UInt64(value - floor)
@@ -64,7 +71,7 @@ package enum Fusion {
         owners: [UInt32], influence: [Int64]?, spans: SparseEvidence?, retrieval: SparseEvidence?,
         by weights: FusionWeights = FusionWeights()
     ) -> [Int64] {
-        let clusters = owners.indices.count { Int(owners[$0]) == $0 }
+        let clusters = max(clustersMin, owners.indices.count { Int(owners[$0]) == $0 })
         var sum = owners.indices.map { Int(owners[$0]) == $0 ? Int64(0) : none }
         if let influence {
             precondition(influence.count <= owners.count, "evidence of rows that are not there")

@@ -25,6 +25,12 @@ package struct Passage: Hashable, Sendable {
     package let contributor: AccountID
     /// BM25 with `FixedPoint.fractionBits` bits behind the point; positive.
     package let score: UInt64
+
+    package init(row: RowAddress, contributor: AccountID, score: UInt64) {
+        self.row = row
+        self.contributor = contributor
+        self.score = score
+    }
 }
 
 package struct RetrievalIndex: Sendable {

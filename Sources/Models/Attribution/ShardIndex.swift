@@ -18,7 +18,7 @@ package struct ShardIndex: Sendable {
 
     package let shard: CID
     package let contributor: AccountID
-    let rowCount: Int
+    package let rowCount: Int
     /// Words of each row, by field.
     let lengths: [[UInt32]]
     /// Rows that have a word, ascending, by field.

@@ -154,8 +154,10 @@ extension Engine {
 
     /// Whether another sequence computes the page that this one needs next: then this one finds it after the step.
     private func isBeingComputed(_ sequence: LiveSequence, since first: Int) -> Bool {
-        guard !sequence.request.scoresPrompt, let cursor = sequence.cursor,
-            sequence.cached == cursor.shared * PagePool.positionsPerPage
+        // The positions that are scored are computed by whoever scores them.
+        guard let cursor = sequence.cursor, sequence.cached == cursor.shared * PagePool.positionsPerPage,
+            !sequence.request.scoresPrompt
+                || sequence.cached + PagePool.positionsPerPage <= sequence.cacheableMax
         else { return false }
         return batch.sequences.indices.dropFirst(first).contains { index in
             let other = batch.sequences[index]

@@ -43,6 +43,8 @@ package struct GenerationRequest: Sendable {
     package var logProbabilities: Int?
     /// Also those of the prompt's tokens, the first of which has none.
     package var scoresPrompt: Bool
+    /// Of a scored prompt, tokens at its beginning that need no score: they may come from the cache.
+    package var unscoredTokens = 0
     /// Whose share of the engine it takes.
     package var tenant: String
     package var priority: ServingPriority

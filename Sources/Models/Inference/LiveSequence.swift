@@ -44,6 +44,12 @@ final class LiveSequence {
         self.constraint = constraint
         stop = StopText(request.stop)
         tokens = request.prompt
+        let unscored = min(request.unscoredTokens, request.prompt.count) - 1
+        if request.scoresPrompt, unscored > 0 {
+            promptScores = request.prompt[1...unscored].map {
+                GeneratedToken(id: $0, logProbability: nil, alternatives: [])
+            }
+        }
         history = request.sampling.readsHistory ? TokenHistory(prompt: request.prompt) : nil
         let looksUp = request.speculates && request.repeats == nil && tokensMax > 1
         lookup = looksUp ? LookupDraft(prompt: request.prompt) : nil

@@ -162,6 +162,8 @@ package struct Node: Sendable {
         case .generated(let ticket, let news): generated(ticket, news)
         case .staged(let ticket, let news): staged(ticket, news)
         case .reexecuted(let ticket, let result): reexecuted(ticket, result)
+        case .weighed(let ticket, let weighed): self.weighed(ticket, weighed)
+        case .reweighed(let ticket, let result): reweighed(ticket, result)
         case .elapsed(let timer): elapsed(timer)
         case .command(let id, let command): perform(command, id)
         case .cancelled(let id): cancelled(id)

@@ -91,6 +91,8 @@ package enum NodeEvent: Sendable {
     case generated(Ticket, GenerationNews)
     case staged(Ticket, StageNews)
     case reexecuted(Ticket, Reexecution)
+    case weighed(Ticket, WeighedAnswer)
+    case reweighed(Ticket, Reweighing)
     case elapsed(NodeTimer)
     case command(CommandID, NodeCommand)
     /// Whoever asked does not wait for it any more.
@@ -153,6 +155,10 @@ package enum NodeEffect: Sendable {
     case computeLayers(StageOrder, Ticket)
     /// In the engine's lowest class; then `.reexecuted`.
     case reexecute(ReexecutionOrder, Ticket)
+    /// Always answered, by `.weighed`: also where there is nothing to weigh with.
+    case weigh(WeighingOrder, Ticket)
+    /// The same of somebody's receipt; then `.reweighed`.
+    case reweigh(ReweighingOrder, Ticket)
     case schedule(NodeTimer, at: Instant)
     case answer(CommandID, NodeAnswer)
     case notify(NodeNotice)
@@ -172,6 +178,19 @@ package struct GenerationOrder: Sendable {
     package var order: AskOrder
 
     package init(order: AskOrder) { self.order = order }
+}
+
+/// An answer that was given, whose evidence is to be weighed.
+package struct WeighingOrder: Sendable {
+    package var order: AskOrder
+    package var start: AnswerStart
+    package var answerTokens: [UInt32]
+
+    package init(order: AskOrder, start: AnswerStart, answerTokens: [UInt32]) {
+        self.order = order
+        self.start = start
+        self.answerTokens = answerTokens
+    }
 }
 
 package enum GenerationNews: Sendable {
@@ -240,6 +259,8 @@ package enum NodeAnswer: Sendable {
     case transaction(Digest, state: ItemState)
     case accepted(promptTokens: Int, sources: [SourceNote])
     case token(id: UInt32, text: String, scores: [TokenScore])
+    /// What the answer's rows have of it; before `answered`, where it drew on any.
+    case sources([SourceNote])
     case answered(SignedReceipt, end: AnswerEnd)
     case progress(blocks: Int, bytes: UInt64, bytesKnown: UInt64)
     case pulled(CID, bytes: UInt64, blocks: Int, from: [PeerID])
@@ -247,6 +268,7 @@ package enum NodeAnswer: Sendable {
     case contribution(CID)
     case layers(LayersNews)
     case audited(AuditReport)
+    case reweighed(SignedShareVerdict)
     case done
     case failed(NodeFailure)
 }
@@ -289,6 +311,8 @@ package enum NodeNotice: Sendable {
     case blamed(PeerID, String)
     /// A receipt of this peer's was audited.
     case audited(SignedVerdict, server: AccountID)
+    /// The same of a receipt's shares.
+    case reweighed(SignedShareVerdict, server: AccountID)
     /// Evidence came, or was looked at here: by receipt.
     case evidence(Digest)
     /// A server gave an answer that its model does not give: it is not chosen any more.

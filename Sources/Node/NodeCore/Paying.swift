@@ -132,7 +132,6 @@ extension Node {
                 durable.append(purse.write)
             case .accepted(let tokens, let sources):
                 trade.asks[id]?.promptTokens = tokens
-                trade.asks[id]?.sources = sources
                 effects.append(.answer(id, .accepted(promptTokens: tokens.count, sources: sources)))
             case .deliver(let token, let text, let scores):
                 trade.asks[id]?.answerTokens.append(token)
@@ -164,10 +163,11 @@ extension Node {
         }
         let record = OwnReceipt(
             signed: signed, role: asking.server == account ? .both : .payer, order: exchange.order.encoded(),
-            promptTokens: asking.promptTokens, answerTokens: asking.answerTokens, sources: asking.sources,
+            promptTokens: asking.promptTokens, answerTokens: asking.answerTokens, sources: exchange.sources,
             time: moment.wall, end: end)
         pool(signed, record: record)
         considerAudit(record)
+        if !exchange.sources.isEmpty { answers.append(.effect(.answer(id, .sources(exchange.sources)))) }
         answers.append(.effect(.answer(id, .answered(signed, end: end))))
         // The server is busy under this allowance until it has the countersignature: it says so by ending the stream.
         if asking.stream.map({ trade.localCommands[$0] != nil }) ?? true { endAsk(id) }

@@ -115,6 +115,13 @@ extension Node {
         performServer(actions, on: stream)
     }
 
+    mutating func weighed(_ ticket: Ticket, _ weighed: WeighedAnswer) {
+        guard let stream = trade.generations[ticket], var giving = trade.giving[stream] else { return }
+        let actions = giving.exchange.weighed(weighed)
+        trade.giving[stream] = giving
+        performServer(actions, on: stream)
+    }
+
     private mutating func performServer(_ actions: [ServerAction], on stream: StreamID) {
         trade.giving[stream]?.heard = moment.instant
         for action in actions {
@@ -136,6 +143,12 @@ extension Node {
                     [.put(.allowances, key: Purse.voucherKey(id), value: signed.encoded())],
                     then: [.voucherStored(stream)])
             case .settled(let signed): serverSettled(signed, on: stream)
+            case .weigh(let start, let tokens):
+                guard let giving = trade.giving[stream] else { continue }
+                effects.append(
+                    .weigh(
+                        WeighingOrder(order: giving.exchange.order, start: start, answerTokens: tokens),
+                        giving.generation))
             case .abandoned(let fault, let last):
                 effects.append(.notify(.log("an answer was not paid in full: \(fault)")))
                 if let last, case .success = transact(.settleVoucher(last)) {
@@ -183,7 +196,7 @@ extension Node {
         if signed.receipt.payer == account { return }
         let record = OwnReceipt(
             signed: signed, role: .server, order: giving.exchange.order.encoded(), promptTokens: start.promptTokens,
-            answerTokens: giving.answerTokens, sources: start.sources, time: moment.wall,
+            answerTokens: giving.answerTokens, sources: giving.exchange.sources, time: moment.wall,
             end: giving.answerTokens.count >= Int(clamping: giving.exchange.order.decoding.maxTokens) ? .length : .stop)
         pool(signed, record: record)
     }

@@ -21,7 +21,6 @@ struct TradeDesk: Sendable {
         var stream: StreamID?
         var promptTokens: [UInt32] = []
         var answerTokens: [UInt32] = []
-        var sources: [SourceNote] = []
     }
 
     struct Giving: Sendable {

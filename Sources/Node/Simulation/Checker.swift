@@ -43,7 +43,10 @@ struct Checker {
     private(set) var acknowledged: [Digest: (payer: Int, receipt: SignedReceipt)] = [:]
     /// Requests that were answered with other tokens than the model's.
     var lies: Set<Digest> = []
+    /// Requests whose rows were paid otherwise than the evidence says.
+    var shareLies: Set<Digest> = []
     private(set) var audits = 0
+    private(set) var shareAudits = 0
     private(set) var accused: Set<AccountID> = []
     private var refusals: [Digest: Set<String>] = [:]
     private var exchanges: [Int: Exchange] = [:]
@@ -63,6 +66,7 @@ struct Checker {
         case .final(let certified): final(certified, index)
         case .receipt(let id, .refused(let reason)): refusals[id, default: []].insert(reason)
         case .audited(let signed, let server): audited(signed, server, index)
+        case .reweighed(let signed, let server): reweighed(signed, server, index)
         case .distrusted(let server, let receipt):
             accused.insert(server)
             if isHonest(server) {
@@ -90,6 +94,21 @@ struct Checker {
                     + "receipt \(signed.verdict.receipt.hex)")
         case .same where request.map(lies.contains) ?? false:
             violations.append("peer \(index) hears that a wrong answer is right, receipt \(signed.verdict.receipt.hex)")
+        default: break
+        }
+    }
+
+    private mutating func reweighed(_ signed: SignedShareVerdict, _ server: AccountID, _ index: Int) {
+        shareAudits += 1
+        guard isHonest(signed.key.account) else { return }
+        let request = acknowledged[signed.verdict.receipt]?.receipt.receipt.request
+        switch signed.verdict.outcome {
+        case .differs where isHonest(server):
+            violations.append(
+                "peer \(index) hears from an honest auditor that an honest server's shares differ, "
+                    + "receipt \(signed.verdict.receipt.hex)")
+        case .same where request.map(shareLies.contains) ?? false:
+            violations.append("peer \(index) hears that wrong shares are right, receipt \(signed.verdict.receipt.hex)")
         default: break
         }
     }
@@ -170,7 +189,7 @@ struct Checker {
             exchanges[id] = Exchange(payer: pipe.opener, server: pipe.acceptor, order: order)
         case .accepted(let tokens, _): exchanges[id]?.promptTokens = UInt64(tokens.count)
         case .token: exchanges[id]?.sent += 1
-        case .receipt(let receipt, _, _): exchanges[id]?.billed = receipt.id
+        case .receipt(let receipt, _, _, _): exchanges[id]?.billed = receipt.id
         default: break
         }
     }

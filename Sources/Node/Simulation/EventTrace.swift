@@ -23,6 +23,10 @@ enum EventTrace {
         case .staged(let ticket, _): (17, ticket.number.bigEndianBytes)
         case .reexecuted(let ticket, let result):
             (18, ticket.number.bigEndianBytes + Array("\(result)".utf8))
+        case .weighed(let ticket, let weighed):
+            (19, ticket.number.bigEndianBytes + (SourceLedger.root(of: weighed.sources)?.bytes ?? []))
+        case .reweighed(let ticket, let result):
+            (20, ticket.number.bigEndianBytes + Array("\(result)".utf8))
         case .elapsed(let timer): (13, Array("\(timer)".utf8))
         case .command(let id, _): (14, id.number.bigEndianBytes)
         case .cancelled(let id): (15, id.number.bigEndianBytes)

@@ -116,11 +116,11 @@ struct Liar {
     private mutating func overcharge(_ bytes: [UInt8]) -> [[UInt8]] {
         guard random.below(2) == 0, let message = try? InferMessage(decoding: bytes) else { return [bytes] }
         switch message {
-        case .receipt(var receipt, _, let end):
+        case .receipt(var receipt, _, let end, let sources):
             receipt.amount = (try? receipt.amount.adding(.one)) ?? receipt.amount
             receipt.total = (try? receipt.total.adding(.one)) ?? receipt.total
             let signature = key.sign(receipt.signingBytes())
-            return [InferMessage.receipt(receipt, server: signature, end: end).encoded()]
+            return [InferMessage.receipt(receipt, server: signature, end: end, sources: sources).encoded()]
         case .due(let total): return [InferMessage.due((try? total.adding(.one)) ?? total).encoded()]
         default: return [bytes]
         }
@@ -133,6 +133,22 @@ struct Liar {
         case .voucher, .countersign: return random.below(3) == 0 ? [] : [bytes]
         default: return [bytes]
         }
+    }
+
+    /// Whether the shares are not the evidence's any more: half of what the first row has goes to this peer's own.
+    mutating func corrupt(_ sources: inout [SourceNote]) -> Bool {
+        guard let first = sources.first, first.share.value >= 2, random.below(4) != 0 else { return false }
+        let rest = first.share.value / 2
+        var own = first
+        own.row = 999
+        own.contributor = key.publicKey.account
+        own.share = PartsPerMillion(rest)
+        own.reason = nil
+        sources[0].share = PartsPerMillion(first.share.value - rest)
+        sources.append(own)
+        let paid = sources.filter { $0.share > .none }.sorted { ($1.share, $0.row) < ($0.share, $1.row) }
+        sources = paid + sources.filter { $0.share == .none }
+        return true
     }
 
     /// Whether the answer is not the model's any more.

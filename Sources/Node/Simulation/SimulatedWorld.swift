@@ -116,7 +116,7 @@ final class SimulatedWorld {
             options: options, events: events, virtualTime: now.since(.start), digest: chain,
             batches: UInt64(checker.headers.count), receipts: checker.settled.count,
             transactions: checker.transactions.count, answers: checker.acknowledged.count,
-            audits: checker.audits, accused: checker.accused.count, mishaps: mishaps,
+            audits: checker.audits, shareAudits: checker.shareAudits, accused: checker.accused.count, mishaps: mishaps,
             violations: checker.violations)
     }
 
@@ -292,6 +292,10 @@ final class SimulatedWorld {
         case .computeLayers: break
         case .reexecute(let order, let ticket):
             push(index, .reexecuted(ticket, reexecute(order, index)), after: .milliseconds(1 + random.below(40)))
+        case .weigh(let order, let ticket):
+            push(index, .weighed(ticket, weigh(order, index)), after: .milliseconds(1 + random.below(60)))
+        case .reweigh(let order, let ticket):
+            push(index, .reweighed(ticket, reweigh(order, index)), after: .milliseconds(1 + random.below(60)))
         case .schedule(let timer, let at):
             let due = max(at, now)
             homes[index].timers[timer] = due
@@ -309,7 +313,7 @@ final class SimulatedWorld {
 
     private func answered(_ index: Int, _ id: CommandID, _ answer: NodeAnswer) {
         switch answer {
-        case .accepted, .token, .progress: return
+        case .accepted, .token, .progress, .sources: return
         case .answered(let signed, _): checker.acknowledged(signed, by: index)
         case .datanet(let id): workload.datanets.append(id)
         default: break

@@ -69,6 +69,8 @@ package enum PlantedBug: Sendable {
     case lyingDisk
     /// An engine now and then gives other tokens than it gave before.
     case wobblyKernels
+    /// Evidence now and then weighs otherwise than it did before.
+    case wobblyScales
 }
 
 package struct SimulationReport: Sendable {
@@ -85,6 +87,8 @@ package struct SimulationReport: Sendable {
     package let answers: Int
     /// Verdicts that honest peers reached or were given.
     package let audits: Int
+    /// The same of shares.
+    package let shareAudits: Int
     /// Servers that an honest peer does not choose any more.
     package let accused: Int
     /// Crashes, cuts, vanishings and the like that took place.
@@ -102,7 +106,7 @@ package struct SimulationReport: Sendable {
             ("digest", .string(digest.hex)), ("events", number(events)),
             ("virtualSeconds", number(virtualTime.milliseconds / 1000)), ("batches", number(batches)),
             ("receipts", number(receipts)), ("transactions", number(transactions)), ("answers", number(answers)),
-            ("audits", number(audits)), ("accused", number(accused)),
+            ("audits", number(audits)), ("shareAudits", number(shareAudits)), ("accused", number(accused)),
             ("mishaps", number(mishaps)), ("verdict", .string(holds ? "hold" : "broken")),
             ("violations", .array(violations.map(JSONValue.string))),
         ]

@@ -80,7 +80,9 @@ extension SimulatedWorld {
             let record = try? OwnReceipt(decoding: entry.value)
         else { return }
         let auditor = random.below(2) == 0 ? nil : pick(node.connectedPeers)
-        let request = AuditRequest(record: record, auditor: auditor, publishes: random.below(2) == 0)
+        let request = AuditRequest(
+            record: record, auditor: auditor, publishes: random.below(2) == 0,
+            shares: !record.sources.isEmpty && random.below(2) == 0)
         command(index, .audit(request), "audit")
     }
 
@@ -119,15 +121,8 @@ extension SimulatedWorld {
         }
         let model = ModelUse(
             weights: order.model, owner: nil, tokenizer: nil, template: nil, precision: order.precision, numerics: 1)
-        let snapshot = CID(.dagCBOR, hashing: [2])
-        let shares = PartsPerMillion.shares(of: (0..<random.below(4)).map { _ in 1 + random.below(5) })
-        let sources = shares.enumerated().map { row, share in
-            SourceNote(
-                row: UInt64(row), rowName: "", snapshot: snapshot, datanet: Digest(sha256: [3]), datanetName: "set",
-                contributor: homes[(index + row) % homes.count].account, share: share, text: "", license: "CC0-1.0",
-                salt: random.bytes(RowWeight.saltBytes))
-        }
-        let data = DataUse(snapshots: sources.isEmpty ? [] : [snapshot])
+        let sources = SimulatedModel.prompt(order, accounts: homes.map(\.account))
+        let data = DataUse(snapshots: sources.isEmpty ? [] : [SimulatedModel.snapshot])
         var after = Span.milliseconds(2 + random.below(20))
         push(
             index,

@@ -1,7 +1,7 @@
 // A question and its answers side by side: the model itself, an adapter, a fusion. Each with the rows it is owed to, its
 // speed, its cost and its receipt; what it would cost is said before it is asked.
 
-import { h, fill, append, field, fault, shares, rowName, short, amount, open, count, idText, check } from './dom.js';
+import { h, fill, append, field, fault, shares, rowName, short, amount, open, count, idText, check, unpaid } from './dom.js';
 import { api, paths, session } from './api.js';
 
 const quoteDelayMilliseconds = 400;
@@ -207,9 +207,16 @@ function speed(begun, first, ended, tokens) {
 
 function sources(list) {
   if (!list.length) return null;
-  return [h('h3', {}, 'Owed to'), shares(list.map((source) => ({
+  const shown = (source) => ({
     name: [rowName(source), ' in ',
       h('a', { href: `#/datanets/${encodeURIComponent(source.datanet_name)}` }, source.datanet_name), ' by ', idText(source.contributor)],
-    ppm: source.ppm, quote: source.text,
-  })))];
+    ppm: source.ppm, quote: source.text, detail: unpaid(source),
+  });
+  const paid = list.filter((source) => source.ppm > 0);
+  const rest = list.filter((source) => source.ppm === 0);
+  return [
+    paid.length ? h('h3', {}, 'Owed to') : h('p', { class: 'soft small' }, 'No row stands out as the source of this answer.'),
+    paid.length ? shares(paid.map(shown)) : null,
+    rest.length ? h('details', {}, h('summary', {}, `In the prompt, and owed nothing: ${count(rest.length)}`), shares(rest.map(shown))) : null,
+  ];
 }

@@ -43,6 +43,14 @@ export function rowName(source) {
   const name = source.row_id && source.row_id.length <= 40 ? source.row_id : place ? `Row ${count(Number(place))}` : short(source.row);
   return h('strong', { title: source.row_id ?? source.row }, name);
 }
+const reasons = {
+  duplicate: 'says what an earlier row says', echo: 'says in other words what a paid row says', threshold: 'the answer owes it too little',
+  rank: 'others stand out more', rounding: 'less than a millionth', unweighed: 'the evidence was not weighed',
+};
+
+/** Why a row that stood in the prompt is paid nothing; null where it is paid. */
+export const unpaid = (source) => (source.reason ? reasons[source.reason] ?? source.reason : null);
+
 export const idText = (id) => h('code', { title: id, class: 'id' }, short(id));
 const grouped = (digits) => digits.replace(/\B(?=(\d{3})+(?!\d))/g, '\u202f');
 export const count = (n) => (typeof n === 'number' ? grouped(String(n)) : '–');

@@ -1,6 +1,6 @@
 // The receipts this peer knows, one in full, and a verdict per check for a bundle that someone brings.
 
-import { h, fill, append, table, amount, pill, time, facts, shares, checks, idText, rowName, short, count, during, pages, empty, fault } from './dom.js';
+import { h, fill, append, table, amount, pill, time, facts, shares, checks, idText, rowName, short, count, during, pages, empty, fault, unpaid } from './dom.js';
 import { api, paths } from './api.js';
 
 const roles = { payer: 'paid', server: 'served', both: 'paid and served' };
@@ -61,13 +61,15 @@ function verdict(answer, name) {
   ];
 }
 
+const kindNames = { bm25: 'its words (BM25)', retrieval: 'what each passage did for the answer', spans: 'what the answer says in a row\'s words', influence: 'what the adapter learnt from' };
+const shareOutcomes = { same: 'the evidence gives these shares', differs: 'the evidence gives other shares', unable: 'could not be weighed' };
 const outcomes = { same: 'the model gives this answer', differs: 'the model gives another answer', unable: 'could not be repeated' };
 
-function audited(answer) {
+function audited(answer, words = outcomes) {
   const isGood = answer.holds === true;
   return [
     h('div', { class: isGood ? 'good-note' : 'fault', role: 'status' },
-      h('strong', {}, isGood ? 'It holds. ' : 'It does not hold. '), outcomes[answer.audit.outcome] ?? answer.audit.outcome,
+      h('strong', {}, isGood ? 'It holds. ' : 'It does not hold. '), words[answer.audit.outcome] ?? answer.audit.outcome,
       answer.evidence ? '. Two found the same: this is evidence.' : '.'),
     checks(answer.checks),
   ];
@@ -84,6 +86,9 @@ export async function receipt(body, frame, id) {
   const audit = (here) => h('button', { type: 'button', onclick: (event) => during(event.currentTarget, found, async () => {
     fill(found, audited(await api.post(paths.one('receipts', id, '/audit'), { here })));
   }) }, here ? 'Repeat it on this peer' : 'Have a neighbour repeat it');
+  const weigh = h('button', { type: 'button', onclick: (event) => during(event.currentTarget, found, async () => {
+    fill(found, audited(await api.post(paths.one('receipts', id, '/audit'), { attribution: true }), shareOutcomes));
+  }) }, 'Weigh its shares again');
   const shareNames = { server: 'Server', model_owner: 'Model owner', adapter_owners: 'Adapter owners', contributors: 'Contributors', committee: 'Committee', treasury: 'Treasury', burn: 'Burned' };
   fill(body, h('a', { class: 'crumb', href: '#/receipts' }, '← Receipts'),
     h('h1', {}, 'Receipt ', h('code', { class: 'break' }, short(data.id))),
@@ -97,14 +102,15 @@ export async function receipt(body, frame, id) {
     data.contributors?.length ? h('section', { class: 'card' }, h('h2', {}, 'Contributors'),
       shares(data.contributors.map((c) => ({ name: idText(c.account), ppm: c.ppm, detail: amount(c.amount) })))) : null,
     data.sources?.length ? h('section', { class: 'card' }, h('h2', {}, 'Rows'),
-      shares(data.sources.map((s) => ({ name: rowName(s), ppm: s.ppm, quote: s.text })))) : null,
+      h('p', { class: 'soft' }, data.evidence_kinds?.length ? `Weighed by ${data.evidence_kinds.map((kind) => kindNames[kind] ?? kind).join(' and ')}.` : 'Nothing was weighed.'),
+      shares(data.sources.map((s) => ({ name: rowName(s), ppm: s.ppm, quote: s.text, detail: unpaid(s) })))) : null,
     data.role === 'none' ? null : h('section', { class: 'card' }, h('h2', {}, 'Audit'),
       h('p', { class: 'soft' }, 'The model is asked again, token for token. A neighbour that does it is shown the prompt.'),
       data.audits?.length ? table('Audits', [
         ['Outcome', (a) => pill(outcomes[a.outcome] ?? a.outcome, a.outcome === 'same' ? 'good' : a.outcome === 'differs' ? 'bad' : '')],
         ['By', (a) => (a.own ? 'this peer' : idText(a.auditor))], ['Time', (a) => time(a.time_ms)],
       ], data.audits) : null,
-      h('div', { class: 'actions' }, audit(false), audit(true)), found),
+      h('div', { class: 'actions' }, audit(false), audit(true), data.datanet ? weigh : null), found),
     data.shares ? h('section', { class: 'card' }, h('h2', {}, 'Where the fee went'),
       facts(...Object.entries(shareNames).filter(([key]) => Number(data.shares[key] ?? 0) > 0).map(([key, name]) => [name, amount(data.shares[key])]))) : null,
     data.receipt ? h('section', { class: 'card' }, h('details', {}, h('summary', {}, 'Every signed field'),

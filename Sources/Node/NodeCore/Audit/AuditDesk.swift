@@ -31,6 +31,8 @@ struct AuditDesk: Sendable {
         /// nil: nobody asked, the peer does it by itself.
         let command: CommandID?
         let publishes: Bool
+        /// Where the shares are audited.
+        let order: AskOrder?
         let since: Instant
         var stream: StreamID?
     }
@@ -39,6 +41,8 @@ struct AuditDesk: Sendable {
         let stream: StreamID
         let receipt: SignedReceipt
         let opening: AuditOpening
+        /// Where the shares are audited; the opening then lacks the prompt's tokens.
+        let order: AskOrder?
     }
 
     enum Job: Sendable {

@@ -3,6 +3,9 @@
 //   asker                                     auditor
 //     │── audit (receipt, opening) ───────────────▶│   signatures and commitments checked, re-executed
 //     │◀───────────── verdict (auditor's signature) ──│   or refused(code, message)
+//
+//     │── weigh (receipt, order, answer) ───────────▶│   the same, and the evidence of the shares is weighed again
+//     │◀───────────── weighed (auditor's signature) ──│   or refused(code, message)
 
 package import Ledger
 package import Primitives
@@ -12,6 +15,8 @@ package enum AuditMessage: Hashable, Sendable {
 
     case audit(SignedReceipt, AuditOpening)
     case verdict(SignedVerdict)
+    case weigh(SignedReceipt, order: [UInt8], answer: [UInt32])
+    case weighed(SignedShareVerdict)
     case refused(code: String, message: String)
 
     package func encoded() -> [UInt8] {
@@ -19,6 +24,12 @@ package enum AuditMessage: Hashable, Sendable {
         case .audit(let receipt, let opening):
             CBOR.map(["type": .text("audit"), "receipt": receipt.cbor, "opening": opening.cbor]).encoded()
         case .verdict(let verdict): CBOR.map(["type": .text("verdict"), "verdict": verdict.cbor]).encoded()
+        case .weigh(let receipt, let order, let answer):
+            CBOR.map([
+                "type": .text("weigh"), "receipt": receipt.cbor, "order": .bytes(order),
+                "answer": .bytes(Commitment.content(tokens: answer)),
+            ]).encoded()
+        case .weighed(let verdict): CBOR.map(["type": .text("weighed"), "verdict": verdict.cbor]).encoded()
         case .refused(let code, let message):
             CBOR.map(["type": .text("refused"), "code": .text(code), "message": .text(message)]).encoded()
         }
@@ -32,6 +43,12 @@ package enum AuditMessage: Hashable, Sendable {
                 try SignedReceipt(cbor: try fields.value("receipt")),
                 try AuditOpening(cbor: try fields.value("opening")))
         case "verdict": self = .verdict(try SignedVerdict(cbor: try fields.value("verdict")))
+        case "weigh":
+            self = .weigh(
+                try SignedReceipt(cbor: try fields.value("receipt")),
+                order: try fields.bytes("order", max: AskOrder.bytesMax),
+                answer: try TokenList.decode(try fields.bytes("answer", max: AuditOpening.tokenBytesMax), fields))
+        case "weighed": self = .weighed(try SignedShareVerdict(cbor: try fields.value("verdict")))
         case "refused":
             self = .refused(code: try fields.text("code", max: 64), message: try fields.text("message", max: 2048))
         default: throw fields.fault("type", "is not a known message")
@@ -64,11 +81,14 @@ package struct AuditRequest: Sendable {
     package var auditor: PeerID?
     /// Whether evidence, prompt included, may be published.
     package var publishes: Bool
+    /// Whether it is the shares that are computed again, and not the answer.
+    package var shares: Bool
 
-    package init(record: OwnReceipt, auditor: PeerID?, publishes: Bool = false) {
+    package init(record: OwnReceipt, auditor: PeerID?, publishes: Bool = false, shares: Bool = false) {
         self.record = record
         self.auditor = auditor
         self.publishes = publishes
+        self.shares = shares
     }
 }
 

@@ -15,7 +15,17 @@ extension Node {
             blame(peer, "audit: \(error)")
             return refuseAudit(stream, "malformed", "\(error)")
         }
-        guard case .audit(let receipt, let opening) = message else {
+        let receipt: SignedReceipt
+        let tokens: Int
+        switch message {
+        case .audit(let signed, let opening):
+            receipt = signed
+            tokens = opening.promptTokens.count + opening.answerTokens.count
+        case .weigh(let signed, _, let answer):
+            receipt = signed
+            // Each set of passages is a prompt of its own.
+            tokens = Int(clamping: signed.receipt.promptTokens) + answer.count
+        case .verdict, .weighed, .refused:
             blame(peer, "audit: a message out of turn")
             return refuseAudit(stream, "malformed", "a message out of turn")
         }
@@ -29,23 +39,31 @@ extension Node {
         guard audits.waiting.count < AuditDesk.waitingMax else {
             return refuseAudit(stream, "busy", "\(AuditDesk.waitingMax) audits wait already")
         }
-        guard opening.promptTokens.count + opening.answerTokens.count <= limits.tokensMax else {
+        guard tokens <= limits.tokensMax else {
             return refuseAudit(stream, "too_long", "at most \(limits.tokensMax) tokens are audited for another peer")
         }
         guard audits.admits(peer, max: limits.servedPerHourMax, now: moment.instant) else {
             return refuseAudit(stream, "rate", "at most \(limits.servedPerHourMax) audits an hour for one peer")
         }
+        if case .weigh(_, let order, let answer) = message {
+            return sharesAsked(receipt, order, answer, on: stream)
+        }
+        guard case .audit(_, let opening) = message else { return }
         do { try receipt.check(network: network) } catch { return refuseAudit(stream, "receipt", "\(error)") }
         do { try opening.check(receipt.receipt) } catch { return refuseAudit(stream, "opening", "\(error)") }
-        audits.waiting.append(AuditDesk.Stranger(stream: stream, receipt: receipt, opening: opening))
+        audits.waiting.append(AuditDesk.Stranger(stream: stream, receipt: receipt, opening: opening, order: nil))
         beginStranger()
     }
 
-    private mutating func beginStranger() {
+    mutating func beginStranger() {
         let isRunning = audits.jobs.values.contains { if case .stranger = $0 { true } else { false } }
         guard !isRunning, !audits.waiting.isEmpty else { return }
         let next = audits.waiting.removeFirst()
-        reexecute(next.receipt, next.opening, .stranger(next))
+        if let order = next.order {
+            reweigh(next.receipt, order, next.opening.answerTokens, .stranger(next))
+        } else {
+            reexecute(next.receipt, next.opening, .stranger(next))
+        }
     }
 
     mutating func strangerReexecuted(_ stranger: AuditDesk.Stranger, _ result: Reexecution) {
@@ -61,7 +79,7 @@ extension Node {
         }
     }
 
-    private mutating func refuseAudit(_ stream: StreamID, _ code: String, _ message: String) {
+    mutating func refuseAudit(_ stream: StreamID, _ code: String, _ message: String) {
         send(
             AuditMessage.refused(code: String(code.prefix(64)), message: String(message.prefix(512))).encoded(),
             on: stream)

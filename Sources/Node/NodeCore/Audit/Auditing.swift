@@ -23,34 +23,46 @@ extension Node {
         do throws(AuditFault) {
             try begin(
                 request.record, by: request.auditor, command: id,
-                publishes: request.publishes && request.record.role != .server)
+                publishes: request.publishes && request.record.role != .server, shares: request.shares)
         } catch {
             effects.append(.answer(id, .failed(.audit(error))))
         }
     }
 
     private mutating func begin(
-        _ record: OwnReceipt, by auditor: PeerID?, command: CommandID?, publishes: Bool
+        _ record: OwnReceipt, by auditor: PeerID?, command: CommandID?, publishes: Bool, shares: Bool = false
     ) throws(AuditFault) {
         let receipt = record.signed
         do { try receipt.check(network: network) } catch { throw .receipt }
         guard let opening = record.opening else { throw .settings }
         try opening.check(receipt.receipt)
-        begin(receipt, opening, by: auditor, command: command, publishes: publishes)
+        guard shares else {
+            return begin(receipt, opening, by: auditor, command: command, publishes: publishes)
+        }
+        guard let order = try? AskOrder(decoding: record.order) else { throw .settings }
+        try order.check(receipt.receipt, answerTokens: record.answerTokens)
+        begin(receipt, opening, by: auditor, command: command, publishes: false, order: order)
     }
 
     private mutating func begin(
-        _ receipt: SignedReceipt, _ opening: AuditOpening, by auditor: PeerID?, command: CommandID?, publishes: Bool
+        _ receipt: SignedReceipt, _ opening: AuditOpening, by auditor: PeerID?, command: CommandID?, publishes: Bool,
+        order: AskOrder? = nil
     ) {
         let asking = AuditDesk.Asking(
             receipt: receipt, opening: opening, auditor: auditor, command: command, publishes: publishes,
-            since: moment.instant)
+            order: order, since: moment.instant)
         let number = audits.add(asking)
-        guard let auditor else { return reexecute(receipt, opening, .own(number)) }
+        guard let auditor else {
+            guard let order else { return reexecute(receipt, opening, .own(number)) }
+            return reweigh(receipt, order, opening.answerTokens, .own(number))
+        }
         let stream = links.open(auditor, .auditAsked(number))
         audits.asking[number]?.stream = stream
         effects.append(.open(stream, auditor, protocols: [NodeProtocol.audit]))
-        send(AuditMessage.audit(receipt, opening).encoded(), on: stream)
+        let message =
+            order.map { AuditMessage.weigh(receipt, order: $0.encoded(), answer: opening.answerTokens) }
+            ?? .audit(receipt, opening)
+        send(message.encoded(), on: stream)
     }
 
     mutating func reexecute(_ receipt: SignedReceipt, _ opening: AuditOpening, _ job: AuditDesk.Job) {
@@ -89,11 +101,11 @@ extension Node {
         }
     }
 
-    private mutating func refused(_ number: UInt64, _ code: String, _ message: String) {
+    mutating func refused(_ number: UInt64, _ code: String, _ message: String) {
         guard let asking = audits.asking.removeValue(forKey: number) else { return }
         if let command = asking.command {
             effects.append(.answer(command, .failed(.auditRefused(code: code, message: message))))
-        } else if asking.auditor == nil, configuration.audits.opens,
+        } else if asking.auditor == nil, asking.order == nil, configuration.audits.opens,
             let other = auditor(for: asking.receipt.receipt)
         {
             begin(asking.receipt, asking.opening, by: other, command: nil, publishes: false)
@@ -129,13 +141,19 @@ extension Node {
         do {
             switch try AuditMessage(decoding: bytes) {
             case .refused(let code, let message): refused(number, code, message)
-            case .verdict(let signed):
+            case .weighed(let signed) where asking.order != nil:
+                try signed.verdict.check(asking.receipt.receipt)
+                guard signed.key.peerID == auditor, signed.isValid(network: network) else {
+                    throw AuditFault.verdictSignature
+                }
+                found(number, signed)
+            case .verdict(let signed) where asking.order == nil:
                 try signed.verdict.check(asking.receipt.receipt, asking.opening)
                 guard signed.key.peerID == auditor, signed.isValid(network: network) else {
                     throw AuditFault.verdictSignature
                 }
                 found(number, signed)
-            case .audit: throw AuditFault.verdictReceipt
+            case .audit, .verdict, .weigh, .weighed: throw AuditFault.verdictReceipt
             }
         } catch {
             blame(auditor, "audit: \(error)")
@@ -240,7 +258,7 @@ extension Node {
     }
 
     /// The next that nobody asked for, where nothing else is to be done.
-    private mutating func beginDue() {
+    mutating func beginDue() {
         guard isIdle, !audits.due.isEmpty || audits.book.hasUntried,
             audits.admitsOwn(max: configuration.audits.ownPerHourMax, now: moment.instant)
         else { return }
@@ -249,6 +267,9 @@ extension Node {
             // What this peer wrote down itself and does not hold is a fault of its disk or of ours, not the server's.
             do throws(AuditFault) {
                 try begin(record, by: nil, command: nil, publishes: false)
+                if !record.signed.receipt.data.snapshots.isEmpty {
+                    try begin(record, by: nil, command: nil, publishes: false, shares: true)
+                }
             } catch {
                 effects.append(.notify(.log("an own receipt cannot be audited: \(error)")))
             }

@@ -5,71 +5,13 @@
 //     │◀────────────── accepted (prompt tokens, sources) ──│   or refused(code, message)
 //     │◀────────────────────────── token, token, … ──│   delivery pauses above the exposure cap
 //     │── voucher (running total) ─────────────▶│   every 64 tokens, and whenever the server says `due`
-//     │◀──────────── receipt (server's signature) ──│
+//     │◀── receipt (server's signature, shares) ────│   once the evidence of the answer is weighed
 //     │── countersign (payer's signature) ─────▶│   now anyone may settle it
 //     │── cancel ──▶ at any time: the server stops, the receipt covers what was delivered
 
 package import Ledger
 package import Primitives
 package import Records
-
-/// A row that was used, as the payer sees it.
-package struct SourceNote: Hashable, Sendable {
-    package var row: UInt64
-    package var rowName: String
-    package var snapshot: CID
-    package var datanet: Digest
-    package var datanetName: String
-    package var contributor: AccountID
-    package var share: PartsPerMillion
-    package var text: String
-    package var license: String
-    /// Salt of the row's leaf under the receipt's row-weight root.
-    package var salt: [UInt8]
-
-    package init(
-        row: UInt64, rowName: String, snapshot: CID, datanet: Digest, datanetName: String, contributor: AccountID,
-        share: PartsPerMillion, text: String, license: String, salt: [UInt8]
-    ) {
-        self.row = row
-        self.rowName = rowName
-        self.snapshot = snapshot
-        self.datanet = datanet
-        self.datanetName = datanetName
-        self.contributor = contributor
-        self.share = share
-        self.text = text
-        self.license = license
-        self.salt = salt
-    }
-
-    package var leaf: [UInt8] {
-        RowWeight(snapshot: snapshot, row: row, contributor: contributor, share: share, salt: salt).encoded()
-    }
-
-    package var cbor: CBOR {
-        .map([
-            "row": .unsigned(row), "rowName": .text(rowName), "snapshot": .link(snapshot), "datanet": .digest(datanet),
-            "datanetName": .text(datanetName), "contributor": .account(contributor), "share": .partsPerMillion(share),
-            "text": .text(text), "license": .text(license), "salt": .bytes(salt),
-        ])
-    }
-
-    package init(cbor: CBOR) throws(CBORFault) {
-        var fields = try CBORFields(cbor, "SourceNote")
-        row = try fields.unsigned("row")
-        rowName = try fields.text("rowName", max: 256)
-        snapshot = try fields.link("snapshot")
-        datanet = try fields.digest("datanet")
-        datanetName = try fields.text("datanetName", max: 256)
-        contributor = try fields.account("contributor")
-        share = try fields.partsPerMillion("share")
-        text = try fields.text("text", max: 16_384)
-        license = try fields.text("license", max: 256)
-        salt = try fields.bytes("salt", count: RowWeight.saltBytes)
-        try fields.finish()
-    }
-}
 
 package enum AnswerEnd: String, Hashable, Sendable, CaseIterable {
     case stop, length, cancelled
@@ -88,7 +30,8 @@ package enum InferMessage: Hashable, Sendable {
     case token(id: UInt32, text: String, scores: [TokenScore] = [])
     /// Delivery waits for a voucher of at least this total.
     case due(Amount)
-    case receipt(Receipt, server: Signature, end: AnswerEnd)
+    /// Sources: rows with their shares, and of the prompt's rows that have none the reason.
+    case receipt(Receipt, server: Signature, end: AnswerEnd, sources: [SourceNote] = [])
     case refused(code: String, message: String)
 
     package func encoded() -> [UInt8] {
@@ -109,11 +52,13 @@ package enum InferMessage: Hashable, Sendable {
                     + (scores.isEmpty ? [] : [("scores", .array(scores.map(\.cbor)))])
             ).encoded()
         case .due(let total): CBOR.map(["type": .text("due"), "total": .amount(total)]).encoded()
-        case .receipt(let receipt, let signature, let end):
-            CBOR.map([
-                "type": .text("receipt"), "receipt": receipt.cbor, "signature": .signature(signature),
-                "end": .text(end.rawValue),
-            ]).encoded()
+        case .receipt(let receipt, let signature, let end, let sources):
+            CBOR.map(
+                [
+                    ("type", CBOR.text("receipt")), ("receipt", receipt.cbor), ("signature", .signature(signature)),
+                    ("end", .text(end.rawValue)),
+                ] + (sources.isEmpty ? [] : [("sources", .array(sources.map(\.cbor)))])
+            ).encoded()
         case .refused(let code, let message):
             CBOR.map(["type": .text("refused"), "code": .text(code), "message": .text(message)]).encoded()
         }
@@ -142,12 +87,23 @@ package enum InferMessage: Hashable, Sendable {
                 throw fields.fault("end", "is not stop, length or cancelled")
             }
             self = .receipt(
-                try Receipt(cbor: try fields.value("receipt")), server: try fields.signature("signature"), end: end)
+                try Receipt(cbor: try fields.value("receipt")), server: try fields.signature("signature"), end: end,
+                sources: try Self.shares(&fields))
         case "refused":
             self = .refused(code: try fields.text("code", max: 64), message: try fields.text("message", max: 2048))
         default: throw fields.fault("type", "is not a known message")
         }
         try fields.finish()
+    }
+
+    private static func shares(_ fields: inout CBORFields) throws(CBORFault) -> [SourceNote] {
+        guard let value = fields.optionalValue("sources") else { return [] }
+        guard case .array(let items) = value, (1...sourcesMax).contains(items.count) else {
+            throw fields.fault("sources", "are not 1 to \(sourcesMax)")
+        }
+        var sources: [SourceNote] = []
+        for item in items { sources.append(try SourceNote(cbor: item)) }
+        return sources
     }
 
     private static func scores(_ fields: inout CBORFields) throws(CBORFault) -> [TokenScore] {

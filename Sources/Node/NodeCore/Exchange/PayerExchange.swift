@@ -48,7 +48,8 @@ package struct PayerExchange: Sendable {
     private var state = State.asked
     private var promptTokens: [UInt32] = []
     private var answerTokens: [UInt32] = []
-    private var sources: [SourceNote] = []
+    /// Of the prompt; once it is settled, with their shares.
+    package private(set) var sources: [SourceNote] = []
     private var signedTokens = 0
     /// The last total that was signed; what a server can claim if it vanishes now.
     package private(set) var signedTotal: Amount
@@ -109,8 +110,8 @@ package struct PayerExchange: Sendable {
         case (.receiving, .due(let total)):
             guard total <= (try owed()) else { throw .voucher("the server asks for more than was delivered") }
             return try voucher()
-        case (.receiving, .receipt(let receipt, let signature, let end)):
-            return try settle(receipt, signature, end)
+        case (.receiving, .receipt(let receipt, let signature, let end, let shares)):
+            return try settle(receipt, signature, end, shares)
         default:
             throw .unexpected("a message out of turn")
         }
@@ -157,20 +158,21 @@ package struct PayerExchange: Sendable {
     }
 
     private mutating func settle(
-        _ receipt: Receipt, _ signature: Signature, _ end: AnswerEnd
+        _ receipt: Receipt, _ signature: Signature, _ end: AnswerEnd, _ shares: [SourceNote]
     ) throws(ExchangeFault) -> [PayerAction] {
-        try check(receipt)
+        try check(receipt, shares)
         let message = receipt.signingBytes()
         guard receipt.serverKey.verify(signature, over: message) else { throw .badSignature }
         let mine = key.sign(message)
         let signed = SignedReceipt(receipt: receipt, serverSignature: signature, payerSignature: mine)
         signedTotal = max(signedTotal, receipt.total)
+        sources = shares
         state = .ended
         return [.settled(signed, end: end), .send(.countersign(mine))]
     }
 
     /// Every field of the receipt against what was ordered and seen.
-    private func check(_ receipt: Receipt) throws(ExchangeFault) {
+    private func check(_ receipt: Receipt, _ shares: [SourceNote]) throws(ExchangeFault) {
         func require(_ condition: Bool, _ field: String) throws(ExchangeFault) {
             guard condition else { throw .receipt(field) }
         }
@@ -199,16 +201,43 @@ package struct PayerExchange: Sendable {
         try require(receipt.price == order.price, "price")
         try require(receipt.amount == (try cost()), "amount")
         try require(receipt.total == (try owed()), "total")
-        try require(receipt.data.rows == SourceLedger.root(of: sources), "rows")
-        try require(receipt.data.contributors == SourceLedger.contributors(of: sources), "contributors")
+        try require(SourceLedger.holds(shares, told: sources, snapshots: receipt.data.snapshots), "sources")
+        try require(receipt.data.rows == SourceLedger.root(of: shares), "rows")
+        try require(receipt.data.contributors == SourceLedger.contributors(of: shares), "contributors")
     }
 }
 
 /// What the sources of an answer come to in its receipt.
 package enum SourceLedger {
-    /// nil without sources: there is nothing to commit to.
+    /// nil where nobody has a share: there is nothing to commit to.
     package static func root(of sources: [SourceNote]) -> Digest? {
-        sources.isEmpty ? nil : MerkleTree.root(of: sources.map(\.leaf))
+        let leaves = sources.filter { $0.share > .none }.map(\.leaf)
+        return leaves.isEmpty ? nil : MerkleTree.root(of: leaves)
+    }
+
+    /// Whether shares are in one form and leave nobody out: those that have one by its size, ties to the lower row, one
+    /// million together; then those that have none, each with its reason; each row once; every row of the prompt.
+    package static func holds(_ shares: [SourceNote], told: [SourceNote], snapshots: [CID]) -> Bool {
+        struct Row: Hashable {
+            let snapshot: CID
+            let row: UInt64
+        }
+        var contributors: [Row: AccountID] = [:]
+        var sum: UInt64 = 0
+        for (index, note) in shares.enumerated() {
+            let row = Row(snapshot: note.snapshot, row: note.row)
+            guard snapshots.contains(note.snapshot), (note.share > .none) == (note.reason == nil),
+                contributors.updateValue(note.contributor, forKey: row) == nil
+            else { return false }
+            sum += UInt64(note.share.value)
+            guard index > 0, note.share > .none else { continue }
+            let before = shares[index - 1]
+            guard before.share > note.share || (before.share == note.share && before.row < note.row) else {
+                return false
+            }
+        }
+        guard sum == 0 || sum == 1_000_000 else { return false }
+        return told.allSatisfy { contributors[Row(snapshot: $0.snapshot, row: $0.row)] == $0.contributor }
     }
 
     package static func contributors(of sources: [SourceNote]) -> [Contributor] {

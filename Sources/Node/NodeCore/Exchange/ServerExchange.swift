@@ -1,9 +1,11 @@
 // The server's half of one paid answer. Tokens are delivered on credit up to the exposure cap; beyond it delivery pauses
 // until the payer has signed for what he has. What the payer signed last can be settled without him.
 //
-//   checked ──started──▶ delivering ⇄ paused ──finished──▶ billed ──countersign──▶ settled
-//                            │                                │
-//                            └── payer gone ──▶ ended: settle the last voucher, if there is one
+//   checked ──started──▶ delivering ⇄ paused ──finished──▶ weighing ──weighed──▶ billed ──countersign──▶ settled
+//                            │                                 │                   │
+//                            └──── payer gone ──▶ ended: settle the last voucher, if there is one
+//
+// Weighing is what comes between the last token and the bill where rows were drawn on: whose they were is known by the answer.
 
 package import Ledger
 package import Primitives
@@ -13,6 +15,8 @@ package enum ServerAction: Hashable, Sendable {
     /// Must be on disk: it is money.
     case recordVoucher(SignedVoucher)
     case settled(SignedReceipt)
+    /// All is delivered: what was it made of? `weighed` is the answer.
+    case weigh(AnswerStart, answerTokens: [UInt32])
     /// The payer is gone or misbehaved: stop generating, settle this alone.
     case abandoned(ExchangeFault, last: SignedVoucher?)
     case stopGenerating
@@ -33,10 +37,24 @@ package struct AnswerStart: Hashable, Sendable {
     }
 }
 
+/// What the evidence of an answer came to.
+package struct WeighedAnswer: Hashable, Sendable {
+    /// As `SourceLedger.holds` wants them.
+    package var sources: [SourceNote]
+    /// Without rows and contributors.
+    package var data: DataUse
+
+    package init(sources: [SourceNote], data: DataUse) {
+        self.sources = sources
+        self.data = data
+    }
+}
+
 package struct ServerExchange: Sendable {
     private enum State: Sendable {
         case checked
         case delivering(AnswerStart)
+        case weighing(AnswerStart, AnswerEnd)
         case billed(Receipt, Signature)
         case ended
     }
@@ -56,6 +74,8 @@ package struct ServerExchange: Sendable {
     private var delivered: [UInt32] = []
     private var held: [(id: UInt32, text: String, scores: [TokenScore])] = []
     private var end: AnswerEnd?
+    /// With their shares, once it is billed.
+    package private(set) var sources: [SourceNote] = []
     private var dueSent = false
     package private(set) var lastVoucher: SignedVoucher?
 
@@ -107,7 +127,7 @@ package struct ServerExchange: Sendable {
 
     package mutating func failed(code: String, message: String) -> [ServerAction] {
         switch state {
-        case .ended, .billed: return []
+        case .ended, .billed, .weighing: return []
         case .checked:
             state = .ended
             return [.send(.refused(code: code, message: message))]
@@ -124,7 +144,7 @@ package struct ServerExchange: Sendable {
         switch (state, message) {
         case (.ended, _): return []
         case (.delivering, .voucher(let voucher)): return accept(voucher)
-        case (.billed, .voucher(let voucher)): return accept(voucher)
+        case (.billed, .voucher(let voucher)), (.weighing, .voucher(let voucher)): return accept(voucher)
         case (.delivering, .cancel):
             end = .cancelled
             held = []
@@ -132,7 +152,7 @@ package struct ServerExchange: Sendable {
         case (.checked, .cancel):
             state = .ended
             return [.stopGenerating]
-        case (.billed, .cancel): return []
+        case (.billed, .cancel), (.weighing, .cancel): return []
         case (.billed(let receipt, let mine), .countersign(let signature)):
             guard payerKey.verify(signature, over: receipt.signingBytes()) else { return abandon(.badSignature) }
             state = .ended
@@ -197,11 +217,33 @@ package struct ServerExchange: Sendable {
             delivered.append(next.id)
             actions.append(.send(.token(id: next.id, text: next.text, scores: next.scores)))
         }
-        if let end { actions += bill(start, end) }
+        if let end { actions += close(start, end) }
         return actions
     }
 
-    private mutating func bill(_ start: AnswerStart, _ end: AnswerEnd) -> [ServerAction] {
+    /// What drew on nobody's rows, or says nothing, needs no weighing.
+    private mutating func close(_ start: AnswerStart, _ end: AnswerEnd) -> [ServerAction] {
+        guard !start.data.snapshots.isEmpty, !delivered.isEmpty else {
+            let none = start.sources.map { note in
+                var note = note
+                note.share = .none
+                note.reason = .unweighed
+                return note
+            }
+            return bill(start, end, WeighedAnswer(sources: none, data: start.data))
+        }
+        state = .weighing(start, end)
+        return [.weigh(start, answerTokens: delivered)]
+    }
+
+    package mutating func weighed(_ weighed: WeighedAnswer) -> [ServerAction] {
+        guard case .weighing(let start, let end) = state else { return [] }
+        return bill(start, end, weighed)
+    }
+
+    private mutating func bill(
+        _ start: AnswerStart, _ end: AnswerEnd, _ weighed: WeighedAnswer
+    ) -> [ServerAction] {
         guard
             let amount = try? order.price.cost(
                 promptTokens: UInt64(start.promptTokens.count), answerTokens: UInt64(delivered.count)),
@@ -210,9 +252,9 @@ package struct ServerExchange: Sendable {
                 salt: order.promptSalt, content: Commitment.content(tokens: start.promptTokens)),
             let answer = Commitment(salt: order.answerSalt, content: Commitment.content(tokens: delivered))
         else { return abandon(.overflow) }
-        var data = start.data
-        data.rows = SourceLedger.root(of: start.sources)
-        data.contributors = SourceLedger.contributors(of: start.sources)
+        var data = weighed.data
+        data.rows = SourceLedger.root(of: weighed.sources)
+        data.contributors = SourceLedger.contributors(of: weighed.sources)
         let receipt = Receipt(
             network: network, allowance: order.allowance, sequence: order.sequence, request: order.request,
             expiry: expiry, model: start.model, decoding: order.decoding, prompt: prompt, answer: answer,
@@ -220,7 +262,8 @@ package struct ServerExchange: Sendable {
             price: order.price, amount: amount, total: total, payer: order.payer, payerKey: payerKey, server: server,
             serverKey: key.publicKey)
         let signature = key.sign(receipt.signingBytes())
+        sources = weighed.sources
         state = .billed(receipt, signature)
-        return [.send(.receipt(receipt, server: signature, end: end))]
+        return [.send(.receipt(receipt, server: signature, end: end, sources: sources))]
     }
 }

@@ -1,8 +1,6 @@
 // A local answer as the HTTP door hears it: the prompt where it was asked for, tokens with their candidates, an end for
 // each choice, the count. Lives on the engine's thread.
 
-import Attribution
-import Datanets
 import Decoding
 import Gateway
 import Inference
@@ -10,6 +8,9 @@ import Primitives
 import Tokenizers
 
 final class AnswerTeller {
+    /// From the passages that stood in the prompt and an answer to its sources.
+    typealias Weigh = @Sendable ([UInt64], [Int32], @escaping @Sendable ([AnswerSource]) -> Void) -> Void
+
     private let request: AnswerRequest
     private let prompt: [Int32]
     private let tokenizer: Tokenizer?
@@ -17,15 +18,21 @@ final class AnswerTeller {
     private var echoed: Set<Int> = []
     private var open: Int
     private var answerTokens = 0
+    private let stood: [UInt64]
+    /// Where rows were drawn on: several answers to one question have one list of sources, the first one's.
+    private let weigh: Weigh?
+    private var first: [Int32] = []
     /// Of each choice, where tools are offered.
     private var tools: [ToolTelling]
 
     init(
-        _ request: AnswerRequest, prompt: [Int32], tokenizer: Tokenizer?, toolForm: ToolForm?,
-        _ events: AsyncThrowingStream<AnswerEvent, any Error>.Continuation
+        _ request: AnswerRequest, prompt: [Int32], stood: [UInt64], tokenizer: Tokenizer?, toolForm: ToolForm?,
+        _ weigh: Weigh?, _ events: AsyncThrowingStream<AnswerEvent, any Error>.Continuation
     ) {
         self.request = request
         self.prompt = prompt
+        self.stood = stood
+        self.weigh = weigh
         self.tokenizer = tokenizer
         self.events = events
         open = request.choices
@@ -48,6 +55,7 @@ final class AnswerTeller {
         if request.echo, echoed.insert(choice).inserted { echo(choice, output.prompt) }
         if let token = output.token {
             answerTokens += 1
+            if choice == 0, weigh != nil { first.append(token.id) }
             let (text, calls) = shown(output, token, choice)
             events.yield(
                 .token(
@@ -61,8 +69,14 @@ final class AnswerTeller {
         events.yield(.finished(choice: choice, finish == .length ? .length : hasCalled ? .toolCalls : .stop))
         open -= 1
         guard open == 0 else { return }
-        events.yield(.usage(promptTokens: prompt.count, completionTokens: answerTokens))
-        events.finish()
+        let usage = AnswerEvent.usage(promptTokens: prompt.count, completionTokens: answerTokens)
+        let events = events
+        let end: @Sendable ([AnswerSource]) -> Void = { sources in
+            if !sources.isEmpty { events.yield(.sources(sources)) }
+            events.yield(usage)
+            events.finish()
+        }
+        if let weigh, !first.isEmpty { weigh(stood, first, end) } else { end([]) }
     }
 
     /// The text without what is a call; with the last token comes all that was held.
@@ -107,12 +121,6 @@ final class AnswerTeller {
         let text = tokenizer?.decode([id], skipSpecial: false) ?? ""
         return TokenCandidate(
             id: UInt32(bitPattern: id), text: text, bytes: Array(text.utf8), logProbability: Double(logProbability))
-    }
-
-    static func source(_ found: FoundPassage, _ share: PartsPerMillion, of datanet: HeldDatanet) -> AnswerSource {
-        AnswerSource(
-            row: found.name, rowID: found.row.id, datanet: datanet.id.text, datanetName: datanet.name,
-            contributor: found.passage.contributor.text, share: share, text: found.text, license: found.licence)
     }
 }
 

@@ -49,7 +49,9 @@ package final class InferenceService: Sendable {
     private let searching = DispatchQueue(label: "openledger.library")
     let orders = Mutex<[Ticket: JobToken]>([:])
     let texts = TextTools()
-    private let spans = SpanShelf()
+    let evidence = EvidenceShelf()
+    let pace: ScoringPace
+    let weighing = DispatchQueue(label: "openledger.weighing", qos: .utility)
     let embeddings = EmbeddingDesk()
 
     /// - Parameters:
@@ -58,20 +60,23 @@ package final class InferenceService: Sendable {
     package convenience init(
         shelf: ModelShelf, library: Library, book: AdapterBook, peer: PeerID,
         precision: String = Precision.f32.rawValue, cache: String = CachePrecision.f32.rawValue, threads: Int = 1,
-        prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil)
+        prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil),
+        scoringTokensMax: Int = WeighingLimits.scoringTokensMax
     ) {
         var limits = EngineLimits()
         limits.cachePrecision = CachePrecision(rawValue: cache) ?? .f32
         self.init(
             shelf: shelf, library: library, book: book, peer: peer, precision: Precision(rawValue: precision) ?? .f32,
-            limits: limits, threads: threads, prepared: prepared, room: room)
+            limits: limits, threads: threads, prepared: prepared, room: room, scoringTokensMax: scoringTokensMax)
     }
 
     init(
         shelf: ModelShelf, library: Library, book: AdapterBook, peer: PeerID, precision: Precision,
         limits: EngineLimits,
-        threads: Int = 1, prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil)
+        threads: Int = 1, prepared: PreparedShelf? = nil, room: WeightRoom = WeightRoom(bytesMax: nil),
+        scoringTokensMax: Int = WeighingLimits.scoringTokensMax
     ) {
+        pace = ScoringPace(tokensMax: scoringTokensMax)
         self.shelf = shelf
         self.library = library
         self.book = book
@@ -178,8 +183,9 @@ package final class InferenceService: Sendable {
         aside(refuse) { service in
             do throws(LibraryFault) {
                 var found = try service.library.find(question, in: datanet)
-                found.spans = service.spans.corpus(
-                    of: found.datanet, for: key.model, on: service.shelf, from: service.library)
+                found.spans =
+                    service.evidence.present(
+                        found.datanet, for: key.model, on: service.shelf, from: service.library)?.corpus
                 service.hand(job(found), to: key)
             } catch {
                 var kind = JobFault.Kind.broken

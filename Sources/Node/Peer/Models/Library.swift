@@ -4,6 +4,7 @@
 package import Attribution
 package import Datanets
 package import Primitives
+import Records
 import Synchronization
 
 package enum LibraryLimits {
@@ -35,12 +36,14 @@ package enum LibraryFault: Error, Sendable, CustomStringConvertible {
     case shardMissing(CID, datanet: String)
     case shard(CID, reason: String)
     case tooLarge(datanet: String)
+    case snapshot(CID, reason: String)
 
     package var description: String {
         switch self {
         case .notHere(let id): "the datanet \(id.hex) is not here; pull it first"
         case .shardMissing(let cid, let datanet): "shard \(cid.text) of \(datanet) is not here; pull the datanet again"
         case .shard(let cid, let reason): "shard \(cid.text) cannot be read: \(reason)"
+        case .snapshot(let cid, let reason): "the snapshot \(cid.text) \(reason)"
         case .tooLarge(let datanet): "\(datanet) has more than \(RetrievalLimits.rowsMax) rows"
         }
     }
@@ -75,8 +78,10 @@ package final class Library: Sendable {
     private struct Entry: Sendable {
         var index: RetrievalIndex
         var shards: [CID: ShardIndex]
-        /// The first row's number of each shard.
+        /// The first row's number of each shard; where one is there twice, of the first.
         var starts: [CID: UInt64]
+        /// The same, in the manifest's order.
+        var places: [UInt64] = []
         var used: UInt64
     }
 
@@ -104,6 +109,10 @@ package final class Library: Sendable {
     /// The rows that fit `question` best. Blocking: the first question to a snapshot makes its index.
     package func find(_ question: String, in id: Digest) throws(LibraryFault) -> Found {
         guard let held = datanet(id) else { throw .notHere(id) }
+        return try find(question, in: held)
+    }
+
+    func find(_ question: String, in held: HeldDatanet) throws(LibraryFault) -> Found {
         let entry = try entry(held)
         var passages: [FoundPassage] = []
         for passage in entry.index.passages(for: question) {
@@ -119,6 +128,48 @@ package final class Library: Sendable {
                     licence: licence.isEmpty ? held.licence : licence))
         }
         return Found(datanet: held, index: entry.index.commitment, question: question, passages: passages)
+    }
+
+    /// A datanet as it was at a snapshot, from the blocks that are here.
+    func held(_ id: Digest, at snapshot: CID) throws(LibraryFault) -> HeldDatanet {
+        if let held = datanet(id), held.snapshot == snapshot { return held }
+        let manifest: DatanetManifest
+        do {
+            manifest = try DatanetManifest(
+                decoding: try payload(snapshot, of: snapshot, bytesMax: DatanetLimits.manifestBytesMax))
+        } catch let fault as LibraryFault {
+            throw fault
+        } catch {
+            throw .snapshot(snapshot, reason: "is no manifest: \(error)")
+        }
+        guard manifest.id.digest == id else { throw .snapshot(snapshot, reason: "is another datanet's") }
+        var shards: [CID] = []
+        for link in manifest.contributions {
+            let bytes = try payload(link, of: snapshot, bytesMax: DatanetLimits.contributionBytesMax)
+            guard let contribution = try? Contribution(decoding: bytes) else {
+                throw .snapshot(snapshot, reason: "names \(link.text), which is no contribution")
+            }
+            shards += contribution.shards
+        }
+        return HeldDatanet(
+            id: manifest.id, name: manifest.name, snapshot: snapshot, shards: shards, licence: manifest.licence)
+    }
+
+    /// What a signed block says. Its name is that of the bytes, and who named it has checked the signature.
+    private func payload(_ cid: CID, of snapshot: CID, bytesMax: Int) throws(LibraryFault) -> [UInt8] {
+        let bytes: [UInt8]?
+        do { bytes = try read(cid) } catch { throw .snapshot(snapshot, reason: "cannot be read: \(error)") }
+        guard let bytes else { throw .snapshot(snapshot, reason: "is not here; pull the datanet") }
+        guard let envelope = try? SignedEnvelope(decoding: bytes, payloadBytesMax: bytesMax) else {
+            throw .snapshot(snapshot, reason: "names \(cid.text), which nobody signed")
+        }
+        return envelope.payload
+    }
+
+    /// The snapshot's rows by their number.
+    func reader(of held: HeldDatanet) throws(LibraryFault) -> RowReader {
+        let entry = try entry(held)
+        return RowReader(held, self, index: entry.index, starts: entry.places)
     }
 
     func shard(_ cid: CID, of datanet: HeldDatanet) throws(LibraryFault) -> Shard {
@@ -177,6 +228,7 @@ package final class Library: Sendable {
             guard entry.index.add(words) else { throw .tooLarge(datanet: held.name) }
             entry.shards[cid] = words
             if entry.starts[cid] == nil { entry.starts[cid] = start }
+            entry.places.append(start)
         }
         return entry
     }

@@ -63,21 +63,37 @@ extension InferenceService {
             said.yield(error)
             return pending
         }
+        let key = EngineKey(model: model, form: form(of: model))
         run(
-            on: EngineKey(model: model, form: form(of: model)), question: plan.form.question,
+            on: key, question: plan.form.question,
             datanet: plan.datanet
         ) {
             said.yield($0)
         } job: { found in
             EngineJob(
                 token: token, adapters: plan.adapters,
-                begin: { model throws(JobFault) in
-                    try plan.start(found, model: model, limits: limits, continuation) {
+                begin: { [weak self] model throws(JobFault) in
+                    let weigh = found.flatMap { self?.weigher(of: plan, on: key, $0) }
+                    return try plan.start(found, model: model, limits: limits, weigh, continuation) {
                         said.yield(nil)
                     }
                 }, refuse: { said.yield($0) }, ended: {})
         }
         return pending
+    }
+
+    /// From an answer to its sources: those of a paid one, without a receipt.
+    private func weigher(of plan: LocalPlan, on key: EngineKey, _ found: Found) -> AnswerTeller.Weigh {
+        { [weak self] stood, answer, done in
+            guard let self else { return done([]) }
+            let weighing = plan.weighing(key, found, stood: stood, answer: answer)
+            self.weigh(weighing) { result in
+                switch result {
+                case .success(let weighed): done(weighed.rows.map { AnswerData.source($0, of: found.datanet) })
+                case .failure: done([])
+                }
+            }
+        }
     }
 
     private static func requestID() -> String {
@@ -226,7 +242,7 @@ struct LocalPlan: Sendable {
 
     /// On the engine's thread.
     func start(
-        _ found: Found?, model: LoadedModel, limits: EngineLimits,
+        _ found: Found?, model: LoadedModel, limits: EngineLimits, _ weigh: AnswerTeller.Weigh?,
         _ events: AsyncThrowingStream<AnswerEvent, any Error>.Continuation, accepted: @escaping () -> Void
     ) throws(JobFault) -> StartedJob {
         let written = try PromptWriter.write(form, found, model: model, answerTokensMax: request.tokensMax)
@@ -243,18 +259,17 @@ struct LocalPlan: Sendable {
             return asked
         }
         let teller = AnswerTeller(
-            request, prompt: written.tokens, tokenizer: model.tokenizer, toolForm: model.template?.toolForm, events)
-        let sources = found.map { found in
-            AnswerData.shares(written.passages).map { source, share in
-                AnswerTeller.source(source, share, of: found.datanet)
-            }
-        }
-        return StartedJob(requests: requests) {
-            accepted()
-            if let sources, !sources.isEmpty { events.yield(.sources(sources)) }
-        } sink: { event in
-            teller.tell(event)
-        }
+            request, prompt: written.tokens, stood: written.passages.map(\.ordinal), tokenizer: model.tokenizer,
+            toolForm: model.template?.toolForm, weigh, events)
+        return StartedJob(requests: requests, accepted: accepted) { teller.tell($0) }
+    }
+
+    func weighing(_ key: EngineKey, _ found: Found, stood: [UInt64], answer: [Int32]) -> WeighingPlan {
+        WeighingPlan(
+            key: key, adapters: adapters, adapter: adapter?.text, fusion: fusion, form: form, found: found,
+            stood: stood,
+            answerTokensMax: request.tokensMax, answer: answer, seed: AnswerData.query(found, salt: []),
+            cacheDomain: cacheDomain, kinds: nil)
     }
 
     private func sampling(choice: UInt32) -> Sampling {

@@ -2,6 +2,7 @@
 // names and this peer cannot do to the letter is refused by a code, before a token is made.
 
 import Arithmetic
+import Attribution
 import Decoding
 import Inference
 import Ledger
@@ -69,10 +70,10 @@ struct OrderPlan: Sendable {
     let order: AskOrder
     let key: EngineKey
     let form: PromptForm
-    private let model: ModelUse
+    let model: ModelUse
     private let sampling: Sampling
     private let tokensMax: Int
-    private let fusion: AdapterFusion?
+    let fusion: AdapterFusion?
     private let grammar: Grammar?
     /// Strangers' prompts share no beginnings with this home's.
     private static let cacheDomain: UInt32 = 1
@@ -162,8 +163,8 @@ struct OrderPlan: Sendable {
         let written = try PromptWriter.write(form, found, model: loaded, answerTokensMax: tokensMax)
         let start = AnswerStart(
             promptTokens: written.tokens.map(UInt32.init(bitPattern:)),
-            sources: found.map { AnswerData.notes(written.passages, of: $0, salt: order.answerSalt) } ?? [],
-            model: model, data: found.map { AnswerData.use($0, salt: order.promptSalt) } ?? .none)
+            sources: found.map { AnswerData.told(written.passages, of: $0.datanet, salt: order.answerSalt) } ?? [],
+            model: model, data: found.map { AnswerData.use($0, kinds: [], salt: order.promptSalt) } ?? .none)
         let tokenizer = loaded.tokenizer
         var request = request(prompt: written.tokens)
         request.spans = found?.spans
@@ -184,6 +185,20 @@ struct OrderPlan: Sendable {
             case .failed(let fault): news(.failed(code: fault.code, message: fault.message))
             }
         }
+    }
+
+    /// - Parameters:
+    ///   - stood: passages that stood in the prompt, where that is known.
+    ///   - kinds: of evidence; nil for those that can be had.
+    func weighing(
+        _ answer: [UInt32], found: Found, stood: [UInt64]?, kinds: Set<EvidenceKind>?
+    ) -> WeighingPlan {
+        WeighingPlan(
+            key: key, adapters: order.adapters.map(\.adapter),
+            adapter: fusion == nil ? order.adapters.first?.adapter.text : nil, fusion: fusion, form: form,
+            found: found, stood: stood, answerTokensMax: tokensMax, answer: answer.map(Int32.init(bitPattern:)),
+            seed: AnswerData.query(found, salt: order.promptSalt),
+            cacheDomain: kinds == nil ? Self.cacheDomain : ReexecutionPlan.cacheDomain, kinds: kinds)
     }
 
     /// What the engine is asked for a prompt that is written: all that decides over the answer's tokens.

@@ -22,7 +22,7 @@ enum PromptForm: Sendable {
     }
 }
 
-struct WrittenPrompt {
+struct WrittenPrompt: Sendable {
     var tokens: [Int32]
     /// Those that found room.
     var passages: [FoundPassage]

@@ -43,7 +43,7 @@ struct ReexecutionPlan: Sendable {
     let key: EngineKey
     private let request: Inference.GenerationRequest
     /// Neither a neighbour's prompts nor this home's: an audit warms nobody's cache.
-    private static let cacheDomain: UInt32 = 2
+    static let cacheDomain: UInt32 = 2
 
     init(_ order: ReexecutionOrder, shelf: ModelShelf) throws(JobFault) {
         let model = order.receipt.model

@@ -125,6 +125,10 @@ final class NodeDriver {
             performers.computeLayers(order, ticket) { [post] news in post { $0.feed(.staged(ticket, news)) } }
         case .reexecute(let order, let ticket):
             performers.reexecute(order) { [post] result in post { $0.feed(.reexecuted(ticket, result)) } }
+        case .weigh(let order, let ticket):
+            performers.weigh(order) { [post] weighed in post { $0.feed(.weighed(ticket, weighed)) } }
+        case .reweigh(let order, let ticket):
+            performers.reweigh(order) { [post] result in post { $0.feed(.reweighed(ticket, result)) } }
         case .schedule(let timer, let at): schedule(timer, at)
         case .answer(let id, let answer): self.answer(id, answer)
         case .notify(let notice): notify(notice)
@@ -135,7 +139,7 @@ final class NodeDriver {
         guard let listener = listeners[id] else { return }
         listener(answer)
         switch answer {
-        case .accepted, .token, .progress, .layers: break
+        case .accepted, .token, .progress, .layers, .sources: break
         default: listeners[id] = nil
         }
     }
@@ -285,6 +289,8 @@ struct Performers: Sendable {
     /// Its completion comes once for each that is not `.close`.
     var computeLayers: @Sendable (StageOrder, Ticket, @escaping @Sendable (StageNews) -> Void) -> Void
     var reexecute: @Sendable (ReexecutionOrder, @escaping @Sendable (Reexecution) -> Void) -> Void
+    var weigh: @Sendable (WeighingOrder, @escaping @Sendable (WeighedAnswer) -> Void) -> Void
+    var reweigh: @Sendable (ReweighingOrder, @escaping @Sendable (Reweighing) -> Void) -> Void
     var notice: @Sendable (NodeNotice) -> Void
     var log: @Sendable (String) -> Void
 }

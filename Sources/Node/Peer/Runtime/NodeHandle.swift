@@ -92,7 +92,7 @@ package final class NodeHandle: Sendable {
                 let id = box.driver(on: swarm).command(command) { answer in
                     continuation.yield(answer)
                     switch answer {
-                    case .accepted, .token, .progress, .layers: break
+                    case .accepted, .token, .progress, .layers, .sources: break
                     default: continuation.finish()
                     }
                 }

@@ -148,8 +148,9 @@ package final class RunningPeer: Sendable {
         let directory = DatanetDirectory()
         let library = Library(
             read: { try nodeStore.block($0) }, datanet: { directory.held($0) })
-        let room: WeightRoom, stages: StageService
+        let room: WeightRoom, stages: StageService, scoringTokensMax: Int
         do {
+            scoringTokensMax = try settings.count("attribution.scoring")
             let bytesMax = try settings.bytes("memory.models")
             room = WeightRoom(bytesMax: bytesMax == 0 ? nil : bytesMax)
             stages = StageService(
@@ -159,7 +160,7 @@ package final class RunningPeer: Sendable {
         let inference = InferenceService(
             shelf: shelf, library: library, book: book, peer: key.publicKey.peerID,
             precision: settings.text("precision"), cache: settings.text("cache"), threads: settings.threads,
-            prepared: prepared, room: room)
+            prepared: prepared, room: room, scoringTokensMax: scoringTokensMax)
         let hub = NoticeHub()
         let box = LoopBox()
         let computing = DispatchQueue(label: "openledger.compute", attributes: .concurrent)
@@ -178,6 +179,8 @@ package final class RunningPeer: Sendable {
             stopGenerating: { inference.stop($0) },
             computeLayers: { stages.perform($0, $1, news: $2) },
             reexecute: { inference.reexecute($0, done: $1) },
+            weigh: { inference.weigh($0, done: $1) },
+            reweigh: { inference.reweigh($0, done: $1) },
             notice: {
                 AuditMetrics.tell($0)
                 hub.tell($0)

@@ -82,6 +82,9 @@ package struct Settings: Sendable {
         Key(
             name: "audit.open", fallback: "false", isSecret: false,
             about: "let such an audit show a prompt to another peer where this one lacks the model"),
+        Key(
+            name: "attribution.scoring", fallback: "16384", isSecret: false,
+            about: "tokens that may be computed to weigh an answer's passages, 0 to 1048576; 0: spans alone"),
         Key(name: "log", fallback: "info", isSecret: false, about: "trace, debug, info, notice, warning or error"),
     ]
 
@@ -167,6 +170,15 @@ package struct Settings: Sendable {
         return number
     }
 
+    /// Tokens of work, as `attribution.scoring`.
+    package func count(_ name: String) throws(SettingsFault) -> Int {
+        let number = try number(name)
+        guard number <= 1 << 20 else {
+            throw .value(key: name, source: source(name), reason: "is at most \(1 << 20)")
+        }
+        return Int(number)
+    }
+
     /// Threads that compute an answer.
     package var threads: Int {
         text("threads") == "auto" ? min(16, ProcessInfo.processInfo.activeProcessorCount) : Int(text("threads")) ?? 1
@@ -213,6 +225,7 @@ package struct Settings: Sendable {
         }
         _ = try number("allowance.heights")
         _ = try share("audit.share")
+        _ = try count("attribution.scoring")
         guard ["true", "false"].contains(text("audit.open")) else {
             throw .value(key: "audit.open", source: source("audit.open"), reason: "is true or false")
         }

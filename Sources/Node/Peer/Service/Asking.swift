@@ -78,12 +78,12 @@ extension PeerService {
                 end = Self.stopping
                 for await answer in handle.command(.ask(order)) {
                     switch answer {
-                    case .accepted(let tokens, let sources):
+                    case .accepted(let tokens, _):
                         count.prompt += tokens
                         opened.yield(nil)
                         opened.finish()
-                        // Each choice is of the same prompt, and so of the same rows.
-                        if index == 0, !sources.isEmpty { told.yield(.sources(Self.sources(sources))) }
+                    // Each choice has a receipt with its own; the first one's are told with the answer.
+                    case .sources(let sources) where index == 0: told.yield(.sources(Self.sources(sources)))
                     case .token(let id, let text, let scores):
                         count.answer += 1
                         told.yield(.token(TokenEvent(choice: index, id: id, text: text, scores: scores)))
@@ -119,11 +119,12 @@ extension PeerService {
     }
 
     private static func sources(_ notes: [SourceNote]) -> [AnswerSource] {
-        notes.sorted { ($0.share, $1.row) > ($1.share, $0.row) }.map { note in
+        notes.map { note in
             AnswerSource(
                 row: "\(note.snapshot.text)#\(note.row)", rowID: note.rowName.isEmpty ? nil : note.rowName,
                 datanet: note.datanet.hex, datanetName: note.datanetName, contributor: note.contributor.text,
-                share: note.share, text: note.text, license: note.license.isEmpty ? nil : note.license)
+                share: note.share, text: note.text, license: note.license.isEmpty ? nil : note.license,
+                reason: note.reason?.rawValue)
         }
     }
 

@@ -47,8 +47,8 @@ extension PeerService {
     }
 
     /// Whom to ask, in order; nil is this peer. Another peer first: that is an audit; one's own kernels where there is none.
-    private func auditors(
-        _ own: OwnReceipt, wanted: String?, here: Bool
+    func auditors(
+        _ own: OwnReceipt, wanted: String?, here: Bool, datanet: Digest? = nil
     ) async throws(NodeFault) -> [PeerID?] {
         if let wanted {
             let id = try peerID(wanted)
@@ -63,18 +63,21 @@ extension PeerService {
             guard let advert = adverts[id], advert.expires > now, id.publicKey?.account != receipt.server,
                 let served = advert.models.first(where: { $0.model == receipt.model.weights }),
                 served.precision == receipt.model.precision,
-                receipt.model.adapters.allSatisfy({ served.adapters.contains($0.adapter) })
+                receipt.model.adapters.allSatisfy({ served.adapters.contains($0.adapter) }),
+                datanet.map({ advert.datanets.contains($0) }) ?? true
             else { continue }
             others.append((advert.queued, id))
         }
         let asked = others.sorted { ($0.queued, $0.peer) < ($1.queued, $1.peer) }.prefix(Self.auditorTries)
-        let isHeld = peer.shelf.entry(receipt.model.weights) != nil
+        let isHeld =
+            peer.shelf.entry(receipt.model.weights) != nil
+            && (datanet.map { peer.directory.held($0) != nil } ?? true)
         return asked.map { Optional($0.peer) } + (isHeld ? [nil] : [])
     }
 
     // MARK: Checks
 
-    private struct Check {
+    struct AuditCheck {
         var name: String
         var holds: Bool
         var message: String
@@ -87,7 +90,7 @@ extension PeerService {
     }
 
     /// What this peer can say by itself. What does not open the receipt goes to nobody.
-    private func opened(_ own: OwnReceipt) throws(NodeFault) -> [Check] {
+    func opened(_ own: OwnReceipt) throws(NodeFault) -> [AuditCheck] {
         let receipt = own.signed.receipt
         func refuse(_ what: String, _ code: String) -> NodeFault {
             NodeFault(.unverified, "the receipt \(receipt.id.hex) cannot be audited: \(what)", code: code)
@@ -98,39 +101,40 @@ extension PeerService {
         guard let opening = own.opening else { throw refuse("its order is not kept here any more", "not_kept") }
         do { try opening.check(receipt) } catch { throw refuse("\(error)", error.rawValue) }
         return [
-            Check(name: "signatures", holds: true, message: "server and payer signed this receipt"),
-            Check(
+            AuditCheck(name: "signatures", holds: true, message: "server and payer signed this receipt"),
+            AuditCheck(
                 name: "prompt", holds: true,
                 message: "the receipt commits to the \(receipt.promptTokens) tokens of the prompt"),
-            Check(
+            AuditCheck(
                 name: "answer", holds: true,
                 message: "the receipt commits to the \(receipt.answerTokens) tokens of the answer"),
-            Check(name: "settings", holds: true, message: "stop strings and end of sequence are those it commits to"),
+            AuditCheck(
+                name: "settings", holds: true, message: "stop strings and end of sequence are those it commits to"),
         ]
     }
 
-    private func found(_ own: OwnReceipt, _ verdict: AuditVerdict, by auditor: String) -> [Check] {
+    private func found(_ own: OwnReceipt, _ verdict: AuditVerdict, by auditor: String) -> [AuditCheck] {
         let receipt = own.signed.receipt
         let model = receipt.model
-        let weights = Check(
+        let weights = AuditCheck(
             name: "weights", holds: true,
             message: "\(model.weights.text) in \(model.precision)"
                 + (model.adapters.isEmpty ? "" : " with \(model.adapters.count) adapter(s)")
                 + ", numerics \(model.numerics), are those of \(auditor)")
         switch verdict.outcome {
         case .unable(let reason):
-            return [weights, Check(name: "tokens", holds: false, message: "could not be re-executed: \(reason)")]
+            return [weights, AuditCheck(name: "tokens", holds: false, message: "could not be re-executed: \(reason)")]
         case .differs(let position, let found):
             let signed = own.answerTokens[Int(clamping: position)]
             return [
                 weights,
-                Check(
+                AuditCheck(
                     name: "tokens", holds: false,
                     message: "token \(position + 1) of \(receipt.answerTokens) is \(signed); "
                         + (found.map { "the model gives \($0)" } ?? "the model had ended before it")),
             ]
         case .same(let ended):
-            let tokens = Check(
+            let tokens = AuditCheck(
                 name: "tokens", holds: true,
                 message: "\(receipt.answerTokens) of \(receipt.answerTokens) are those that the model gives")
             return [weights, tokens, end(own, ended)]
@@ -138,21 +142,21 @@ extension PeerService {
     }
 
     /// The receipt does not say who ended an answer; the payer was told.
-    private func end(_ own: OwnReceipt, _ ended: Bool) -> Check {
-        if ended { return Check(name: "end", holds: true, message: "the model ends there") }
+    private func end(_ own: OwnReceipt, _ ended: Bool) -> AuditCheck {
+        if ended { return AuditCheck(name: "end", holds: true, message: "the model ends there") }
         switch (own.role, own.end) {
         case (.server, _), (_, .cancelled):
-            return Check(name: "end", holds: true, message: "the answer was broken off; the model goes on")
+            return AuditCheck(name: "end", holds: true, message: "the answer was broken off; the model goes on")
         case (_, .length):
-            return Check(name: "end", holds: true, message: "what was allowed was used up; the model goes on")
+            return AuditCheck(name: "end", holds: true, message: "what was allowed was used up; the model goes on")
         case (_, .stop):
-            return Check(
+            return AuditCheck(
                 name: "end", holds: false,
                 message: "the server said that the model ends there, and it goes on: no evidence, for nobody signed it")
         }
     }
 
-    private func json(_ own: OwnReceipt, _ report: AuditReport, _ checks: [Check]) -> JSONValue {
+    private func json(_ own: OwnReceipt, _ report: AuditReport, _ checks: [AuditCheck]) -> JSONValue {
         let receipt = own.signed.receipt
         let isOwn = report.verdict.key.account == handle.account
         let auditor = report.verdict.key.account.text
@@ -221,7 +225,9 @@ extension PeerService {
         .object([
             "server": .string(server.text), "receipt": .string(distrust.receipt.hex),
             "since_ms": .time(distrust.since),
-            "reason": .string("it signed an answer that its model does not give, receipt \(distrust.receipt.hex)"),
+            "reason": .string(
+                "it signed an answer that its model does not give, or shares that its evidence does not, receipt \(distrust.receipt.hex)"
+            ),
         ])
     }
 }

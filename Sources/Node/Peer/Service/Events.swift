@@ -59,6 +59,7 @@ extension PeerService {
                     ]))
             ]
         case .stalled, .live, .datanet, .contentComplete: return await statusEvent()
+        case .reweighed(let signed, _): return await receiptEvent(signed.verdict.receipt)
         case .audited(let signed, _):
             return await receiptEvent(signed.verdict.receipt)
         case .distrusted, .evidence: return await statusEvent()

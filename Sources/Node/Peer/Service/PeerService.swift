@@ -95,8 +95,10 @@ package final class PeerService: NodeService, Sendable {
         case .receiptRendering(let id): try await receiptRendering(id)
         case .verifyBundle(let bytes): try verify(bytes)
         case .setPrecision(let model, let precision): try await setPrecision(model, precision)
-        case .audit(let id, let peer, let here, let publish):
-            try await audit(id, peer: peer, here: here, publish: publish)
+        case .audit(let id, let peer, let here, let publish, let attribution):
+            attribution
+                ? try await auditShares(id, peer: peer, here: here)
+                : try await audit(id, peer: peer, here: here, publish: publish)
         case .batches(let page): try await batches(page)
         case .batch(let height): try await batch(height)
         case .committee: try await committee()

@@ -106,7 +106,9 @@ extension PeerService {
         let audits = try await audits(of: receipt.id)
         let sources = (found.own?.sources ?? []).sorted { ($0.share, $1.row) > ($1.share, $0.row) }
         return try await json(found, names()).adding([
-            JSONMember("receipt", receipt.cbor.dagJSON), JSONMember("contributors", .array(contributors)),
+            JSONMember("receipt", receipt.cbor.dagJSON),
+            JSONMember("evidence_kinds", .array(Self.kinds(receipt.data.retrieval).map(JSONValue.string))),
+            JSONMember("contributors", .array(contributors)),
             JSONMember("sources", .array(sources.map(Self.json(source:)))),
             JSONMember(
                 "shares",
@@ -119,6 +121,11 @@ extension PeerService {
         ]).adding(audits)
     }
 
+    /// What the shares came of, as the receipt names it.
+    private static func kinds(_ retrieval: Retrieval?) -> [String] {
+        retrieval.map { $0.method.split(separator: "+").map(String.init) } ?? []
+    }
+
     static func json(source: SourceNote) -> JSONValue {
         .object([
             "row": .string("\(source.snapshot.text)#\(source.row)"), "datanet": .string(source.datanet.hex),
@@ -126,6 +133,8 @@ extension PeerService {
             "ppm": .integer(source.share.value), "text": .string(source.text),
             "row_id": source.rowName.isEmpty ? .null : .string(source.rowName),
             "license": source.license.isEmpty ? .null : .string(source.license),
+            "reason": source.reason.map { .string($0.rawValue) } ?? .null,
+            "instead": source.instead.map { .string("\(source.snapshot.text)#\($0)") } ?? .null,
         ])
     }
 
