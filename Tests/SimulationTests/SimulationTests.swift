@@ -89,13 +89,14 @@ private func number(_ name: String, or standard: UInt64) -> UInt64 {
             let report = try runSimulation(
                 SimulationOptions(seed: seed, peers: 4, steps: 16_000, faults: ["byzantine"]))
             #expect(report.holds, "\(report.violations)")
-            #expect(report.audits > 0 && report.accused <= 1)
+            #expect(report.audits + report.shareAudits > 0 && report.accused <= 1)
             found += report.accused
         }
         #expect(found >= 10)
         for seed in UInt64(900)..<906 {
             let report = try runSimulation(SimulationOptions(seed: seed, peers: 4, steps: 3000, faults: []))
-            #expect(report.holds && report.audits > 0 && report.accused == 0, "\(report.violations)")
+            #expect(
+                report.holds && report.audits + report.shareAudits > 0 && report.accused == 0, "\(report.violations)")
         }
     }
 
@@ -116,7 +117,7 @@ private func number(_ name: String, or standard: UInt64) -> UInt64 {
         for seed in UInt64(400)..<406 {
             let options = try SimulationOptions(seed: seed, peers: 4, steps: 3000, faults: [])
             let report = try runSimulation(options, planted: .wobblyScales)
-            if report.violations.contains(where: { $0.contains("honest server's shares") }) { found += 1 }
+            if report.violations.contains(where: { $0.contains("honest server") }) { found += 1 }
         }
         #expect(found > 0)
     }

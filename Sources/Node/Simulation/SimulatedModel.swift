@@ -64,7 +64,10 @@ extension SimulatedWorld {
     /// Every third peer does not hold the rows.
     func reweigh(_ order: ReweighingOrder, _ index: Int) -> Reweighing {
         guard index % 3 != 2 else { return .refused(code: "snapshot_missing", message: "the rows are not here") }
-        let sources = SimulatedModel.shares(order.order, order.answerTokens, accounts: homes.map(\.account))
+        // What says nothing owes nobody.
+        let sources =
+            order.answerTokens.isEmpty
+            ? [] : SimulatedModel.shares(order.order, order.answerTokens, accounts: homes.map(\.account))
         let rows = SourceLedger.root(of: sources), contributors = SourceLedger.contributors(of: sources)
         // The planted bug: scales that do not weigh the same twice.
         if planted == .wobblyScales, rows != nil, random.below(4) == 0 { return .done(.differs(.prompt)) }
