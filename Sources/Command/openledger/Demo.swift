@@ -330,7 +330,8 @@ final class Demo: @unchecked Sendable {
         begin("shares weighed again by another neighbour")
         let shown = try await call(dan) { try await $0.get(APIClient.path("receipts", answer.receipt)) }
         let kinds = shown.list("evidence_kinds").compactMap(\.text)
-        try expect(kinds == ["retrieval", "spans"], "the receipt names fused evidence; it names \(kinds)")
+        // A computer that has no time for scorings names what it had time for.
+        try expect(kinds.contains("spans"), "the receipt names the evidence of its shares; it names \(kinds)")
         let value = try await call(dan) {
             try await $0.post(
                 APIClient.path("receipts", answer.receipt) + "/audit", .object(["attribution": .bool(true)]))
