@@ -51,7 +51,8 @@ static uint32_t square(const char *source, size_t stride, uint16_t exponent, uin
 }
 
 static uint32_t tile_16(const char *source, size_t rows, size_t columns, uint16_t exponent, uint16_t *out) {
-    if (rows < 16 || columns % 16) return tile_16_any(source, rows, columns, exponent, out);
+    // Such stores trap where they are not aligned.
+    if (rows < 16 || columns % 16 || (uintptr_t)out % 32) return tile_16_any(source, rows, columns, exponent, out);
     uint32_t bad = 0;
     for (size_t c = 0; c < columns; c += 16) bad |= square(source + c * 2, columns * 2, exponent, out + c * 16);
     return bad;

@@ -84,32 +84,36 @@ struct Checker {
 
     private mutating func audited(_ signed: SignedVerdict, _ server: AccountID, _ index: Int) {
         audits += 1
-        // A liar may say what it likes.
-        guard isHonest(signed.key.account) else { return }
-        let request = acknowledged[signed.verdict.receipt]?.receipt.receipt.request
-        switch signed.verdict.outcome {
-        case .differs where isHonest(server):
-            violations.append(
-                "peer \(index) hears from an honest auditor that an honest server's answer differs, "
-                    + "receipt \(signed.verdict.receipt.hex)")
-        case .same where request.map(lies.contains) ?? false:
-            violations.append("peer \(index) hears that a wrong answer is right, receipt \(signed.verdict.receipt.hex)")
-        default: break
+        let verdict = signed.verdict
+        switch verdict.outcome {
+        case .differs: hears("answer", differs: true, verdict.receipt, by: signed.key.account, server, lies, index)
+        case .same: hears("answer", differs: false, verdict.receipt, by: signed.key.account, server, lies, index)
+        case .unable: break
         }
     }
 
     private mutating func reweighed(_ signed: SignedShareVerdict, _ server: AccountID, _ index: Int) {
         shareAudits += 1
-        guard isHonest(signed.key.account) else { return }
-        let request = acknowledged[signed.verdict.receipt]?.receipt.receipt.request
-        switch signed.verdict.outcome {
-        case .differs where isHonest(server):
+        let verdict = signed.verdict
+        switch verdict.outcome {
+        case .differs: hears("shares", differs: true, verdict.receipt, by: signed.key.account, server, shareLies, index)
+        case .same: hears("shares", differs: false, verdict.receipt, by: signed.key.account, server, shareLies, index)
+        case .unable: break
+        }
+    }
+
+    private mutating func hears(
+        _ what: String, differs: Bool, _ receipt: Digest, by auditor: AccountID, _ server: AccountID,
+        _ lies: Set<Digest>, _ index: Int
+    ) {
+        // A liar may say what it likes.
+        guard isHonest(auditor) else { return }
+        if differs, isHonest(server) {
             violations.append(
-                "peer \(index) hears from an honest auditor that an honest server's shares differ, "
-                    + "receipt \(signed.verdict.receipt.hex)")
-        case .same where request.map(shareLies.contains) ?? false:
-            violations.append("peer \(index) hears that wrong shares are right, receipt \(signed.verdict.receipt.hex)")
-        default: break
+                "peer \(index) hears from an honest auditor that an honest server's \(what) is not right, "
+                    + "receipt \(receipt.hex)")
+        } else if !differs, let request = acknowledged[receipt]?.receipt.receipt.request, lies.contains(request) {
+            violations.append("peer \(index) hears that a wrong \(what) is right, receipt \(receipt.hex)")
         }
     }
 

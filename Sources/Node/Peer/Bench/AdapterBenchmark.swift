@@ -121,7 +121,11 @@ enum AdapterBenchmark {
                         outcome.joinedSeconds.append(began.seconds)
                     }
                     switch read.adapter {
-                    case .success(let adapter): engine.loaded(read.load, adapter)
+                    case .success(let adapter):
+                        engine.loaded(read.load, adapter)
+                        if engine.statistics.adapterBytes + size <= AdapterBenchmark.memoryBytes {
+                            reading.async { LargePages.adapters.prepare(size) }
+                        }
                     case .failure(let fault): engine.failed(read.load, reason: "\(fault)")
                     }
                 }
@@ -132,10 +136,9 @@ enum AdapterBenchmark {
                     guard case .read(let name, _) = load.work, let index = Int(name) else { continue }
                     reading.async { [self] in
                         var folder: MappedFolder?
-                        let result = Result { try CoreLoan.take { try read(index, &folder) } }
+                        let result = Result { try read(index, &folder) }
                         inbox.change { $0.append(Read(load: load, adapter: result, seconds: began.seconds)) }
                         withExtendedLifetime(folder) {}
-                        LargePages.adapters.prepare(size)
                     }
                 }
                 for output in engine.step() {
@@ -155,8 +158,11 @@ enum AdapterBenchmark {
         private func read(_ index: Int, _ mapped: inout MappedFolder?) throws -> LoadedAdapter {
             let folder = try MappedFolder(try FolderFiles.list(folders[index % folders.count], kind: .adapter))
             mapped = folder
-            return try LoadedAdapter(
-                folder: folder, config: model.config, precision: model.precision, memory: LargePages.adapters)
+            folder.populate()
+            return try CoreLoan.take {
+                try LoadedAdapter(
+                    folder: folder, config: model.config, precision: model.precision, memory: LargePages.adapters)
+            }
         }
 
         private func request(_ number: Int, adapter: Int) -> GenerationRequest {

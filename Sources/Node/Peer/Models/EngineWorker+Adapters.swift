@@ -18,9 +18,7 @@ extension EngineWorker {
             let start = ContinuousClock.now
             do {
                 result = .success(
-                    try CoreLoan.take {
-                        try Self.adapter(load, shelf: shelf, config: config, precision: precision, &folder)
-                    })
+                    try Self.adapter(load, shelf: shelf, config: config, precision: precision, &folder))
             } catch {
                 result = .failure(LoadFault(reason: "\(error)"))
             }
@@ -31,7 +29,6 @@ extension EngineWorker {
                 condition.signal()
             }
             withExtendedLifetime(folder) {}
-            if case .success(let adapter) = result { LargePages.adapters.prepare(adapter.weightBytes) }
         }
     }
 
@@ -40,13 +37,17 @@ extension EngineWorker {
         _ folder: inout (any ModelFolder)?
     ) throws -> LoadedAdapter {
         switch load.work {
-        case .fuse(let fused): return try fused.make()
+        case .fuse(let fused): return try CoreLoan.take { try fused.make() }
         case .read(let name, let cid):
             guard let cid else { throw LoadFault(reason: "\(name) has no CID") }
             let files = try shelf.folder(cid)
             folder = files
-            return try LoadedAdapter(
-                folder: files, config: config, precision: precision, memory: LargePages.adapters)
+            // Before the core is lent: who waits for a disk needs none.
+            files.populate()
+            return try CoreLoan.take {
+                try LoadedAdapter(
+                    folder: files, config: config, precision: precision, memory: LargePages.adapters)
+            }
         }
     }
 
@@ -60,9 +61,18 @@ extension EngineWorker {
             }
         }
         switch result {
-        case .success(let adapter): desk.engine.loaded(load, adapter)
+        case .success(let adapter):
+            desk.engine.loaded(load, adapter)
+            prepare(adapter.weightBytes, desk)
         case .failure(let fault): desk.engine.failed(load, reason: fault.reason)
         }
+    }
+
+    /// Memory for the next adapter, where the budget has room for it; where it has none, the next takes the place of another,
+    /// and its memory.
+    private func prepare(_ bytes: Int, _ desk: Desk) {
+        guard bytes <= limits.adapterBytesMax - desk.engine.statistics.adapterBytes else { return }
+        reading.async { LargePages.adapters.prepare(bytes) }
     }
 
     /// Makes the engine know an adapter of its model.
@@ -78,10 +88,7 @@ extension EngineWorker {
             } catch {
                 throw .file(name: entry.name, reason: error.description)
             }
-            if desk.adapters.isEmpty {
-                let bytes = Int(clamping: entry.bytes)
-                reading.async { LargePages.adapters.prepare(bytes) }
-            }
+            if desk.adapters.isEmpty { prepare(Int(clamping: entry.bytes), desk) }
             desk.adapters.insert(adapter)
         } catch {
             if desk.adapters.remove(adapter) != nil { desk.engine.unregister(adapter.text) }

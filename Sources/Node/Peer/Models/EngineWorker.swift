@@ -52,7 +52,7 @@ final class EngineWorker: @unchecked Sendable {
 
     let key: EngineKey
     let shelf: ModelShelf
-    private let limits: EngineLimits
+    let limits: EngineLimits
     private let means: EngineMeans
     /// With peers that compute layers.
     private let sessions = SessionList()
@@ -79,7 +79,10 @@ final class EngineWorker: @unchecked Sendable {
     }
 
     func begin() {
-        let thread = Thread { [self] in run() }
+        let thread = Thread { [self] in
+            run()
+            LargePages.adapters.clear()
+        }
         thread.stackSize = Self.stackBytes
         thread.name = "openledger.engine"
         thread.start()

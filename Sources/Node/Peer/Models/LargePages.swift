@@ -37,11 +37,13 @@ final class LargePages: FactorMemory {
         let count = Self.rounded(bytes)
         guard count > 0 else { return nil }
         let kept = spare.withLock { spare in
-            guard let kept = spare, kept.fits(count) else { return nil as Mapping? }
-            spare = nil
-            return kept
+            defer { spare = nil }
+            return spare
         }
-        return (kept ?? Self.map(count)).flatMap { Piece($0, of: self) }
+        if let kept, kept.fits(count) { return Piece(kept, of: self) }
+        // Not both: what is kept is for one adapter.
+        kept?.unmap()
+        return Self.map(count).map { Piece($0, of: self) }
     }
 
     /// Has a piece ready for the next that asks for about so many bytes. Takes some milliseconds: not for an engine's thread.
@@ -52,6 +54,14 @@ final class LargePages: FactorMemory {
         else { return }
         mapping.touch()
         takeBack(mapping)
+    }
+
+    /// Gives back what is kept, when an engine has ended.
+    func clear() {
+        spare.withLock { spare in
+            defer { spare = nil }
+            return spare
+        }?.unmap()
     }
 
     private static func rounded(_ bytes: Int) -> Int {

@@ -42,6 +42,17 @@ package final class MappedFolder: ModelFolder {
         copied = MemoryFolder([:])
     }
 
+    /// Waits for the disk now rather than page by page later. A wish: an older Linux refuses it, other systems have none.
+    func populate() {
+        #if os(Linux)
+        let readable: Int32 = 22  // MADV_POPULATE_READ of Linux 5.14
+        for file in mapped.values {
+            guard let address = file.unsafeBytes.baseAddress else { continue }
+            _ = madvise(UnsafeMutableRawPointer(mutating: address), file.unsafeBytes.count, readable)
+        }
+        #endif
+    }
+
     package func bytes(of file: String) -> UnsafeRawBufferPointer? {
         mapped[file]?.unsafeBytes ?? copied.bytes(of: file)
     }

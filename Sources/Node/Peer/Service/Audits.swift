@@ -16,8 +16,21 @@ extension PeerService {
     func audit(
         _ text: String, peer wanted: String?, here: Bool, publish: Bool
     ) async throws(NodeFault) -> JSONValue {
-        let found = try find(text)
-        guard let own = found.own else {
+        let own = try auditable(text, peer: wanted, here: here)
+        let checks = try opened(own)
+        return try await verdict(
+            try await auditors(own, wanted: wanted, here: here), tries: wanted == nil && !here,
+            none: "no connected peer but the server offers this model, and this peer does not hold it; pull it, then: "
+                + "openledger receipt audit \(own.signed.id.hex) --here",
+            { AuditRequest(record: own, auditor: $0, publishes: publish) }
+        ) { answer in
+            if case .audited(let report) = answer { json(own, report, checks) } else { nil }
+        }
+    }
+
+    /// A receipt that this peer can open.
+    func auditable(_ text: String, peer wanted: String?, here: Bool) throws(NodeFault) -> OwnReceipt {
+        guard let own = try find(text).own else {
             throw NodeFault(
                 .conflict, "this peer is not party to the receipt: only payer and server can open it",
                 code: "not_a_party")
@@ -25,25 +38,30 @@ extension PeerService {
         guard !(here && wanted != nil) else {
             throw NodeFault(.invalid, "here and peer exclude each other", param: "peer", code: "invalid_value")
         }
-        let checks = try opened(own)
+        return own
+    }
+
+    /// Asks one auditor after the other until one does not refuse.
+    /// - Parameters:
+    ///   - tries: whether a refusal leads to the next; of an auditor that was named it is the answer.
+    ///   - none: what to say where there is nobody to ask.
+    ///   - read: nil for what is no verdict.
+    func verdict(
+        _ auditors: [PeerID?], tries: Bool, none: String, _ request: (PeerID?) -> AuditRequest,
+        _ read: (NodeAnswer) -> JSONValue?
+    ) async throws(NodeFault) -> JSONValue {
         var last: NodeFault?
-        for auditor in try await auditors(own, wanted: wanted, here: here) {
-            let answer = await handle.perform(
-                .audit(AuditRequest(record: own, auditor: auditor, publishes: publish)))
-            switch answer {
-            case .audited(let report): return json(own, report, checks)
-            case .failed(let failure):
-                let fault = NodeFault(failure)
-                guard wanted == nil, !here, case .auditRefused = failure else { throw fault }
-                last = fault
-            default: throw NodeFault(.broken, "the node gave no verdict", code: "audit")
+        for auditor in auditors {
+            let answer = await handle.perform(.audit(request(auditor)))
+            if let verdict = read(answer) { return verdict }
+            guard case .failed(let failure) = answer else {
+                throw NodeFault(.broken, "the node gave no verdict", code: "audit")
             }
+            let fault = NodeFault(failure)
+            guard tries, case .auditRefused = failure else { throw fault }
+            last = fault
         }
-        throw last
-            ?? NodeFault(
-                .unavailable,
-                "no connected peer but the server offers this model, and this peer does not hold it; pull it, then: openledger receipt audit \(own.signed.id.hex) --here",
-                code: "no_auditor", retryAfterSeconds: 60)
+        throw last ?? NodeFault(.unavailable, none, code: "no_auditor", retryAfterSeconds: 60)
     }
 
     /// Whom to ask, in order; nil is this peer. Another peer first: that is an audit; one's own kernels where there is none.

@@ -10,37 +10,20 @@ extension PeerService {
     // MARK: POST receipts/{id}/audit {"attribution": true}
 
     func auditShares(_ text: String, peer wanted: String?, here: Bool) async throws(NodeFault) -> JSONValue {
-        let found = try find(text)
-        guard let own = found.own else {
-            throw NodeFault(
-                .conflict, "this peer is not party to the receipt: only payer and server can open it",
-                code: "not_a_party")
-        }
-        guard !(here && wanted != nil) else {
-            throw NodeFault(.invalid, "here and peer exclude each other", param: "peer", code: "invalid_value")
-        }
+        let own = try auditable(text, peer: wanted, here: here)
         let checks = try opened(own)
         guard let order = try? AskOrder(decoding: own.order), let datanet = order.datanet else {
             throw NodeFault(
                 .conflict, "the answer drew on no datanet: there are no shares to weigh", code: "no_datanet")
         }
-        var last: NodeFault?
-        for auditor in try await auditors(own, wanted: wanted, here: here, datanet: datanet) {
-            let answer = await handle.perform(.audit(AuditRequest(record: own, auditor: auditor, shares: true)))
-            switch answer {
-            case .reweighed(let signed): return json(own, signed, checks)
-            case .failed(let failure):
-                let fault = NodeFault(failure)
-                guard wanted == nil, !here, case .auditRefused = failure else { throw fault }
-                last = fault
-            default: throw NodeFault(.broken, "the node gave no verdict", code: "audit")
-            }
+        return try await verdict(
+            try await auditors(own, wanted: wanted, here: here, datanet: datanet), tries: wanted == nil && !here,
+            none: "no connected peer but the server has this model and its datanet, and this peer lacks one of them; "
+                + "pull it, then: openledger receipt audit \(own.signed.id.hex) --attribution --here",
+            { AuditRequest(record: own, auditor: $0, shares: true) }
+        ) { answer in
+            if case .reweighed(let signed) = answer { json(own, signed, checks) } else { nil }
         }
-        throw last
-            ?? NodeFault(
-                .unavailable,
-                "no connected peer but the server has this model and its datanet, and this peer lacks one of them; pull it, then: openledger receipt audit \(own.signed.id.hex) --attribution --here",
-                code: "no_auditor", retryAfterSeconds: 60)
     }
 
     private func json(_ own: OwnReceipt, _ signed: SignedShareVerdict, _ opened: [AuditCheck]) -> JSONValue {
