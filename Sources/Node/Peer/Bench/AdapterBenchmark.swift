@@ -121,11 +121,7 @@ enum AdapterBenchmark {
                         outcome.joinedSeconds.append(began.seconds)
                     }
                     switch read.adapter {
-                    case .success(let adapter):
-                        engine.loaded(read.load, adapter)
-                        if engine.statistics.adapterBytes + size <= AdapterBenchmark.memoryBytes {
-                            reading.async { LargePages.adapters.prepare(size) }
-                        }
+                    case .success(let adapter): engine.loaded(read.load, adapter)
                     case .failure(let fault): engine.failed(read.load, reason: "\(fault)")
                     }
                 }
@@ -133,12 +129,14 @@ enum AdapterBenchmark {
                 for load in engine.takeLoads() {
                     let began = Stopwatch()
                     asked[load.serial] = began
+                    let hasRoom = engine.statistics.adapterBytes + size <= AdapterBenchmark.memoryBytes
                     guard case .read(let name, _) = load.work, let index = Int(name) else { continue }
                     reading.async { [self] in
                         var folder: MappedFolder?
                         let result = Result { try read(index, &folder) }
                         inbox.change { $0.append(Read(load: load, adapter: result, seconds: began.seconds)) }
                         withExtendedLifetime(folder) {}
+                        if hasRoom { LargePages.adapters.prepare(size) }
                     }
                 }
                 for output in engine.step() {

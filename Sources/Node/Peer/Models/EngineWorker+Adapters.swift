@@ -10,7 +10,8 @@ import Primitives
 import Records
 
 extension EngineWorker {
-    func read(_ load: AdapterLoad, config: ModelConfig) {
+    func read(_ load: AdapterLoad, _ desk: Desk) {
+        let config = desk.engine.model.config, room = limits.adapterBytesMax - desk.engine.statistics.adapterBytes
         reading.async { [weak self, shelf, precision = key.precision] in
             let result: Result<LoadedAdapter, LoadFault>
             // Its files are let go of when nobody waits any more.
@@ -29,6 +30,10 @@ extension EngineWorker {
                 condition.signal()
             }
             withExtendedLifetime(folder) {}
+            // For the next one, where the budget has room for it; where it has none, that takes the place of another, and its memory.
+            if case .success(let adapter) = result, adapter.weightBytes <= room {
+                LargePages.adapters.prepare(adapter.weightBytes)
+            }
         }
     }
 
@@ -61,18 +66,9 @@ extension EngineWorker {
             }
         }
         switch result {
-        case .success(let adapter):
-            desk.engine.loaded(load, adapter)
-            prepare(adapter.weightBytes, desk)
+        case .success(let adapter): desk.engine.loaded(load, adapter)
         case .failure(let fault): desk.engine.failed(load, reason: fault.reason)
         }
-    }
-
-    /// Memory for the next adapter, where the budget has room for it; where it has none, the next takes the place of another,
-    /// and its memory.
-    private func prepare(_ bytes: Int, _ desk: Desk) {
-        guard bytes <= limits.adapterBytesMax - desk.engine.statistics.adapterBytes else { return }
-        reading.async { LargePages.adapters.prepare(bytes) }
     }
 
     /// Makes the engine know an adapter of its model.
@@ -88,7 +84,10 @@ extension EngineWorker {
             } catch {
                 throw .file(name: entry.name, reason: error.description)
             }
-            if desk.adapters.isEmpty { prepare(Int(clamping: entry.bytes), desk) }
+            let bytes = Int(clamping: entry.bytes)
+            if desk.adapters.isEmpty, bytes <= limits.adapterBytesMax {
+                reading.async { LargePages.adapters.prepare(bytes) }
+            }
             desk.adapters.insert(adapter)
         } catch {
             if desk.adapters.remove(adapter) != nil { desk.engine.unregister(adapter.text) }

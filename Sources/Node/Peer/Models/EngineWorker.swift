@@ -170,10 +170,10 @@ final class EngineWorker: @unchecked Sendable {
             for job in work.jobs { begin(job, &desk) }
             cancelAbandoned(&desk)
             // Before the step, so that they are read while it runs; and after it, for what it made room for.
-            for load in desk.engine.takeLoads() { read(load, config: desk.engine.model.config) }
+            for load in desk.engine.takeLoads() { read(load, desk) }
             let outputs = desk.engine.step(now: now)
             if let lost = desk.engine.lost { return end(with: .layersMissing(lost.description), &desk) }
-            for load in desk.engine.takeLoads() { read(load, config: desk.engine.model.config) }
+            for load in desk.engine.takeLoads() { read(load, desk) }
             for output in outputs { hand(output, &desk) }
             let statistics = desk.engine.statistics
             desk.metrics.tell(statistics)
