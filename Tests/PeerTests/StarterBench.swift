@@ -7,6 +7,7 @@ import NodeCore
 import Primitives
 import Records
 import Storage
+import Testing
 
 @testable import Peer
 
@@ -58,20 +59,32 @@ struct TestDatanet: Sendable {
 
     init(_ rows: [[Row]]) throws {
         var blocks: [CID: [UInt8]] = [:]
-        var shards: [CID] = []
-        for (index, rows) in rows.enumerated() {
-            let contributor = AccountID(try SigningKey(seed: [UInt8](repeating: UInt8(index + 1), count: 32)).publicKey)
-            for shard in Shard.cut(rows, contributor: contributor, licence: "WordNet-3.0") {
-                let bytes = shard.encoded()
-                let cid = CID(.dagCBOR, hashing: bytes)
-                blocks[cid] = bytes
-                shards.append(cid)
-            }
+        func keep(_ bytes: [UInt8]) -> CID {
+            let cid = CID(.dagCBOR, hashing: bytes)
+            blocks[cid] = bytes
+            return cid
         }
-        let snapshot = CID(.dagCBOR, hashing: shards.flatMap(\.bytes))
+        let network = NetworkID(.zero), owner = try SigningKey(seed: [UInt8](repeating: 99, count: 32))
+        func signed(_ manifest: DatanetManifest) -> CID {
+            keep(SignedEnvelope(manifest.encoded(), by: owner, domain: .manifest, network: network).encoded())
+        }
+        var manifest = try DatanetManifest(
+            owner: AccountID(owner.publicKey), name: "food", nonce: [UInt8](repeating: 0, count: 16),
+            licence: "WordNet-3.0", policy: .open)
+        var snapshot = signed(manifest), shards: [CID] = []
+        for (index, rows) in rows.enumerated() {
+            let key = try SigningKey(seed: [UInt8](repeating: UInt8(index + 1), count: 32))
+            let contributor = AccountID(key.publicKey)
+            let cut = Shard.cut(rows, contributor: contributor, licence: "WordNet-3.0")
+            for shard in cut { shards.append(keep(shard.encoded())) }
+            let contribution = Contribution(
+                cut, to: manifest.id, contributor: contributor, licence: "WordNet-3.0", sequence: UInt64(index + 1))
+            let envelope = SignedEnvelope(contribution.encoded(), by: key, domain: .contribution, network: network)
+            manifest = try manifest.adding(keep(envelope.encoded()), contribution, after: snapshot)
+            snapshot = signed(manifest)
+        }
         held = HeldDatanet(
-            id: DatanetID(Digest(sha256: Array("food".utf8))), name: "food", snapshot: snapshot, shards: shards,
-            licence: "WordNet-3.0")
+            id: manifest.id, name: "food", snapshot: snapshot, shards: shards, licence: "WordNet-3.0")
         self.blocks = blocks
     }
 
@@ -132,4 +145,23 @@ func order(
         price: PriceSchedule(request: .zero, promptToken: .zero, answerToken: .zero), priceMax: .zero, payer: payer,
         model: model, precision: precision, adapters: adapters, datanet: datanet, prompt: prompt, decoding: decoding,
         promptSalt: [UInt8](repeating: 1, count: 32), answerSalt: [UInt8](repeating: 2, count: 32))
+}
+
+/// As the server bills it.
+func billed(
+    _ order: AskOrder, _ start: AnswerStart, _ answer: [UInt32], _ weighed: WeighedAnswer
+) throws -> Receipt {
+    let key = try SigningKey(seed: [UInt8](repeating: 8, count: 32)).publicKey
+    var data = weighed.data
+    data.rows = SourceLedger.root(of: weighed.sources)
+    data.contributors = SourceLedger.contributors(of: weighed.sources)
+    return Receipt(
+        network: NetworkID(.zero), allowance: order.allowance, sequence: order.sequence, request: order.request,
+        expiry: 9, model: start.model, decoding: order.decoding,
+        prompt: try #require(
+            Commitment(salt: order.promptSalt, content: Commitment.content(tokens: start.promptTokens))),
+        answer: try #require(Commitment(salt: order.answerSalt, content: Commitment.content(tokens: answer))),
+        promptTokens: UInt64(start.promptTokens.count), answerTokens: UInt64(answer.count), data: data,
+        price: order.price, amount: .zero, total: .zero, payer: order.payer, payerKey: key, server: key.account,
+        serverKey: key)
 }

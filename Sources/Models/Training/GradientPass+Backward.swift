@@ -9,6 +9,7 @@ import Kernels
 extension GradientPass {
     func backward() {
         for layer in (0..<config.layers).reversed() {
+            guard goesOn() else { return }
             if !keepsLayers { repeatForward(layer) }
             eachPart { slice, from, to in
                 backFeedForward(layer, slice: slice, from: from, to: to)

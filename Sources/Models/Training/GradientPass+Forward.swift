@@ -24,6 +24,7 @@ extension GradientPass {
             beginLayer(0, slice: slice, from: from, to: to)
         }
         for layer in 0..<config.layers {
+            guard goesOn() else { return }
             attend(layer)
             eachPart { slice, from, to in
                 endLayer(layer, slice: slice, from: from, to: to, leavesStream: true)

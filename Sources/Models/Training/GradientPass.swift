@@ -56,6 +56,9 @@ package final class GradientPass {
     var rows = 0
     /// Where it is set, a backward half ends in rows' projections instead of the parameters' gradients.
     var projector: GradientProjector?
+    /// Asked before each layer; a pass that nobody wants any more ends there, and what it leaves is nothing.
+    var isWanted: () -> Bool = { true }
+    private(set) var isBroken = false
     private let memory: FloatMemory
 
     package var byteCount: Int { memory.byteCount }
@@ -121,12 +124,19 @@ package final class GradientPass {
         precondition(batch.tokens.count <= rowsMax)
         self.batch = batch
         rows = batch.tokens.count
+        isBroken = false
         guard rows > 0 else { return [] }
         preparePages()
         forward()
+        guard !isBroken else { return [] }
         let losses = head(weight: weight)
         if weight != nil { backward() }
         return losses
+    }
+
+    func goesOn() -> Bool {
+        if !isBroken { isBroken = !isWanted() }
+        return !isBroken
     }
 
     func tape(_ layer: Int) -> LayerTape { tapes[keepsLayers ? layer : 0] }

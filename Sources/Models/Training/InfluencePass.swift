@@ -50,6 +50,18 @@ package final class InfluencePass {
 
     package var byteCount: Int { projector.byteCount }
 
+    /// Bytes that a pass at an adapter's weights takes beside the model, before it is made; one row at a time.
+    package static func byteCount(
+        model: LoadedModel, adapter: AdapterFactors, rowTokensMax: Int, keptBytesMax: Int
+    ) throws -> Int {
+        let layout = AdapterLayout(adapter.chosen, config: model.config), memory = FloatMemory(measures: true)
+        let longest = min(rowTokensMax, TrainingLimit.rowTokensMax, model.config.contextTokens)
+        let pass = try GradientPass(
+            model: model, parameters: AdapterParameters(layout, memory: memory), pool: SerialPool(),
+            instructionSet: .best, tokensMax: 1, rowTokensMax: longest, keptBytesMax: keptBytesMax, memory: memory)
+        return memory.byteCount + byteCount(layout, rowsMax: pass.rowsMax, width: pass.width)
+    }
+
     /// Bytes that it takes beside a gradient pass of this layout, before it is made.
     package static func byteCount(_ layout: AdapterLayout, rowsMax: Int, width: Int) -> Int {
         let memory = FloatMemory(measures: true)
@@ -108,8 +120,12 @@ package final class InfluencePass {
     /// - Parameters:
     ///   - prompt: tokens as the model read them.
     ///   - answer: tokens that it gave, with the one that ended it where that was given.
-    /// - Throws: where the answer is empty, both are longer than `rowTokensMax`, or the index is of another shape.
-    package func query(prompt: [Int32], answer: [Int32], index: InfluenceIndex) throws -> [Int8] {
+    ///   - isWanted: asked before each layer.
+    /// - Throws: where the answer is empty, both are longer than `rowTokensMax`, or the index is of another shape;
+    ///   `CancellationError` where nobody wants it any more.
+    package func query(
+        prompt: [Int32], answer: [Int32], index: InfluenceIndex, while isWanted: @escaping () -> Bool = { true }
+    ) throws -> [Int8] {
         let row = TrainingRow(tokens: prompt + answer, labels: prompt.map { _ in nil } + answer.map { $0 })
         guard row.scoredCount > 0 else { throw TrainingFault.rows("the answer has no token that a prompt precedes") }
         guard row.inputCount <= gradient.rowTokensMax else {
@@ -122,7 +138,10 @@ package final class InfluencePass {
             throw InfluenceFault.shape("another shape than the adapter's projection: it is another adapter's")
         }
         var found: [Float] = []
+        gradient.isWanted = isWanted
+        defer { gradient.isWanted = { true } }
         _ = try gradients(of: [row]) { found = $0 }
+        guard !gradient.isBroken else { throw CancellationError() }
         return try index.query(found)
     }
 }

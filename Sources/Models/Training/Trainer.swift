@@ -143,6 +143,15 @@ package final class Trainer {
         return (losses, scored)
     }
 
+    /// The gradient of a row's mean loss at the weights as they are, whole: of every module A's, then B's.
+    package func gradientMatrices(of row: TrainingRow) -> [[Float]] {
+        _ = computeGradients(of: [row])
+        return parameters.layout.modules.flatMap { module in
+            let (down, up) = parameters.gradients(of: module)
+            return [down, up]
+        }
+    }
+
     package func advance() throws(TrainingFault) -> TrainingStep {
         precondition(!isDone)
         let chosen = order.rows(of: step, batch: settings.batch).map { rows[$0] }

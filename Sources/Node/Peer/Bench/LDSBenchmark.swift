@@ -4,7 +4,10 @@
 // leaves with the sum of its rows' evidence. As many halves are trained as the seconds allow, at least eight.
 //
 //   influence, spans, fused     mean over questions, with the 95% interval of that mean
-//   fused_above_influence, fused_above_spans     the same of the difference, question by question
+//   datainf                     arXiv 2310.00902 on the whole gradients of LoRA's factors
+//   overlap_bytes, overlap_row_bytes, overlap_tokens     the part of the answer's 5-grams that a row has: of its completion, of
+//                               prompt and completion, of the completion's tokens
+//   fused_above_…               the same of the difference, question by question
 //   split_half     the correlation of the losses of the two trainings of a half: what noise leaves to be foretold
 
 import Arithmetic
@@ -23,11 +26,10 @@ enum LDSBenchmark {
     private static let halvesMin = 8
     private static let halvesMax = 1000
 
+    /// [question][row]
     private struct Evidence {
-        /// [question][row]
-        var influence: [[Double]] = []
-        var spans: [[Double]] = []
-        var fused: [[Double]] = []
+        let name: String
+        var scores: [[Double]] = []
     }
 
     static func run(_ plan: BenchmarkPlan) throws -> [JSONMember] {
@@ -44,17 +46,20 @@ enum LDSBenchmark {
         guard texts.count >= rows + questions else {
             throw BenchmarkFault.setUp("\(rows + questions) rows are needed, there are \(texts.count)")
         }
-        let asked = try write(Array(texts[rows..<rows + questions]), model)
+        let askedTexts = Array(texts[rows..<rows + questions])
+        let asked = try write(askedTexts, model)
         texts = Array(texts[..<rows])
         let learnt = try write(texts, model)
         let watch = Stopwatch()
         let whole = try trained(model, learnt, asked, seed: 0, pool)
         let trainSeconds = watch.seconds
-        let evidence = try evidence(whole, texts, learnt, asked, tokenizer: { tokenizer.encode($0, addSpecial: false) })
+        let (ours, rowBytes, indexSeconds) = try evidence(
+            whole, texts, learnt, asked, tokenizer: { tokenizer.encode($0, addSpecial: false) })
+        let kinds = ours + rivals(whole, texts, learnt, askedTexts, asked) { tokenizer.encode($0, addSpecial: false) }
 
         // [question][half], of both trainings.
         var losses = [[[Double]]](repeating: [[], []], count: questions)
-        var sums = [[[Double]]](repeating: [[], [], []], count: questions)
+        var sums = [[[Double]]](repeating: kinds.map { _ in [] }, count: questions)
         var halves = 0
         while halves < halvesMin || (watch.seconds < Double(plan.seconds) && halves < halvesMax) {
             var order = Array(0..<rows)
@@ -69,28 +74,29 @@ enum LDSBenchmark {
                 }
             }
             for question in 0..<questions {
-                for (kind, scores) in [evidence.influence, evidence.spans, evidence.fused].enumerated() {
-                    sums[question][kind].append(half.reduce(0) { $0 + scores[question][$1] })
+                for (kind, evidence) in kinds.enumerated() {
+                    sums[question][kind].append(half.reduce(0) { $0 + evidence.scores[question][$1] })
                 }
             }
             halves += 1
         }
-        var scores = [[Double]](repeating: [], count: 3), split: [Double] = []
+        var scores = kinds.map { _ in [Double]() }, split: [Double] = []
         for question in 0..<questions {
             let truth = zip(losses[question][0], losses[question][1]).map { $0 + $1 }
-            for kind in 0..<3 { scores[kind].append(correlation(sums[question][kind], truth)) }
+            for kind in kinds.indices { scores[kind].append(correlation(sums[question][kind], truth)) }
             split.append(correlation(losses[question][0], losses[question][1]))
         }
-        func difference(_ one: Int, _ other: Int) -> [Double] { zip(scores[one], scores[other]).map { $0 - $1 } }
-        return [
-            interval("influence", scores[0]), interval("spans", scores[1]), interval("fused", scores[2]),
-            interval("fused_above_influence", difference(2, 0)), interval("fused_above_spans", difference(2, 1)),
-            interval("split_half", split), JSONMember("halves", .integer(halves)),
-            JSONMember("trainings", .integer(2 * halves)), JSONMember("rows", .integer(rows)),
-            JSONMember("questions", .integer(questions)), JSONMember("seed", .integer(plan.seed)),
-            JSONMember("row_bytes", .integer(evidence.rowBytes)), .figure("whole_training_seconds", trainSeconds),
-            .figure("index_seconds", evidence.seconds),
-        ]
+        let fused = kinds.firstIndex { $0.name == "fused" } ?? 0
+        return zip(kinds, scores).map { interval($0.name, $1) }
+            + zip(kinds, scores).filter { $0.0.name != "fused" }.map { kind, other in
+                interval("fused_above_\(kind.name)", zip(scores[fused], other).map { $0 - $1 })
+            } + [
+                interval("split_half", split), JSONMember("halves", .integer(halves)),
+                JSONMember("trainings", .integer(2 * halves)), JSONMember("rows", .integer(rows)),
+                JSONMember("questions", .integer(questions)), JSONMember("seed", .integer(plan.seed)),
+                JSONMember("row_bytes", .integer(rowBytes)), .figure("whole_training_seconds", trainSeconds),
+                .figure("index_seconds", indexSeconds),
+            ]
     }
 
     private static func write(_ rows: [Row], _ model: LoadedModel) throws -> [TrainingRow] {
@@ -116,7 +122,7 @@ enum LDSBenchmark {
     private static func evidence(
         _ trainer: Trainer, _ texts: [Row], _ learnt: [TrainingRow], _ asked: [TrainingRow],
         tokenizer: (String) -> [Int32]
-    ) throws -> (influence: [[Double]], spans: [[Double]], fused: [[Double]], rowBytes: Int, seconds: Double) {
+    ) throws -> (kinds: [Evidence], rowBytes: Int, seconds: Double) {
         var near = NearDuplicates(snapshot: CID(.raw, hashing: []))
         for row in texts { near.add(row) }
         let owners = near.owners, watch = Stopwatch()
@@ -128,7 +134,7 @@ enum LDSBenchmark {
         var corpus = SpanCorpusBuilder()
         for row in texts { corpus.add(tokenizer(row.completion)) }
         let spans = corpus.finish()
-        var evidence = Evidence()
+        var influence = Evidence(name: "influence"), quoted = Evidence(name: "spans"), fusion = Evidence(name: "fused")
         for question in asked {
             let scores = index.scores(
                 try pass.query(prompt: question.prompt, answer: question.completion, index: index))
@@ -136,13 +142,32 @@ enum LDSBenchmark {
                 .map { (row: $0.row, weight: Int64(clamping: $0.weight)) }
             var dense = [Double](repeating: 0, count: texts.count)
             for (row, weight) in found { dense[Int(row)] = Double(weight) }
-            evidence.influence.append(scores.map(Double.init))
-            evidence.spans.append(dense)
+            influence.scores.append(scores.map(Double.init))
+            quoted.scores.append(dense)
             let fused = Fusion.fused(owners: owners, influence: scores, spans: found, retrieval: nil)
-            evidence.fused.append(
+            fusion.scores.append(
                 fused.indices.map { Int(owners[$0]) == $0 ? Double(fused[$0]) : 0 })
         }
-        return (evidence.influence, evidence.spans, evidence.fused, index.shape.rowBytes, seconds)
+        return ([influence, quoted, fusion], index.shape.rowBytes, seconds)
+    }
+
+    /// What others would say of the same rows and questions.
+    private static func rivals(
+        _ trainer: Trainer, _ texts: [Row], _ learnt: [TrainingRow], _ askedTexts: [Row], _ asked: [TrainingRow],
+        tokens: (String) -> [Int32]
+    ) -> [Evidence] {
+        func overlap<Element: Hashable>(_ name: String, _ write: (Row) -> [Element]) -> Evidence {
+            let written = texts.map(write)
+            return Evidence(
+                name: name, scores: askedTexts.map { GramOverlap.scores(of: write($0), in: written) })
+        }
+        return [
+            Evidence(
+                name: "datainf", scores: WholeGradients(trainer, learnt).dataInf(WholeGradients(trainer, asked))),
+            overlap("overlap_bytes") { Array($0.completion.utf8) },
+            overlap("overlap_row_bytes") { Array("\($0.prompt)\n\($0.completion)".utf8) },
+            overlap("overlap_tokens") { tokens($0.completion) },
+        ]
     }
 
     // MARK: Numbers

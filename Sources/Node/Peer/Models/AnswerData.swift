@@ -48,17 +48,18 @@ enum AnswerData {
 
     /// - Parameters:
     ///   - kinds: of evidence; none where shares are BM25's.
+    ///   - index: the adapter's, of influence.
     ///   - salt: the requester's, of the prompt.
-    static func use(_ found: Found, kinds: Set<EvidenceKind>, salt: [UInt8]) -> DataUse {
-        var settings: [String: UInt64] = ["k1": 1_200_000, "b": 750_000]
+    static func use(_ found: Found, kinds: Set<EvidenceKind>, index: CID? = nil, salt: [UInt8]) -> DataUse {
+        var settings: [String: UInt64] = found.isSearched ? ["k1": 1_200_000, "b": 750_000] : [:]
         for (name, value) in EvidenceMethod.settings(kinds, FusionWeights()) { settings[name] = value }
         return DataUse(
             snapshots: [found.datanet.snapshot],
             retrieval: Retrieval(
                 method: kinds.isEmpty ? "bm25" : EvidenceMethod.name(of: kinds),
                 revision: kinds.isEmpty ? RetrievalIndex.version : EvidenceMethod.revision,
-                passages: UInt64(RetrievalLimits.passagesMax), settings: settings),
-            indexes: [found.index], query: Commitment(query(found, salt: salt)))
+                passages: UInt64(found.isSearched ? RetrievalLimits.passagesMax : 0), settings: settings),
+            indexes: [found.index] + (index.map { [$0] } ?? []), query: Commitment(query(found, salt: salt)))
     }
 
     static func query(_ found: Found, salt: [UInt8]) -> Digest {

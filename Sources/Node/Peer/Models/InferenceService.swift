@@ -50,6 +50,9 @@ package final class InferenceService: Sendable {
     let orders = Mutex<[Ticket: JobToken]>([:])
     let texts = TextTools()
     let evidence = EvidenceShelf()
+    let influences = InfluenceShelf()
+    let queryPace = QueryPace()
+    let querying = DispatchQueue(label: "openledger.influence", qos: .background)
     let pace: ScoringPace
     let weighing = DispatchQueue(label: "openledger.weighing", qos: .utility)
     let embeddings = EmbeddingDesk()
@@ -217,7 +220,7 @@ package final class InferenceService: Sendable {
         }
     }
 
-    private func hand(_ job: EngineJob, to key: EngineKey) {
+    func hand(_ job: EngineJob, to key: EngineKey) {
         guard !job.token.isCancelled else { return job.fail(JobFault(.unavailable, "cancelled", "nobody waits")) }
         guard let entry = shelf.entry(key.model), entry.kind == .model else {
             return job.fail(JobFault(.unknown(key.model), code: "model"))

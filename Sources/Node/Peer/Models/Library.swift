@@ -70,6 +70,8 @@ package struct Found: Sendable {
     package let question: String
     /// Best first.
     package let passages: [FoundPassage]
+    /// False of rows that an adapter was trained on, for an answer that asked for none.
+    var isSearched = true
     /// The datanet's rows as the asked model's tokens, where they are there already.
     var spans: SpanCorpus?
 }
@@ -130,9 +132,18 @@ package final class Library: Sendable {
         return Found(datanet: held, index: entry.index.commitment, question: question, passages: passages)
     }
 
+    /// A snapshot's rows, of which none stood in the prompt.
+    func rows(of held: HeldDatanet, question: String) throws(LibraryFault) -> Found {
+        var found = Found(
+            datanet: held, index: try entry(held).index.commitment, question: question, passages: [])
+        found.isSearched = false
+        return found
+    }
+
     /// A datanet as it was at a snapshot, from the blocks that are here.
-    func held(_ id: Digest, at snapshot: CID) throws(LibraryFault) -> HeldDatanet {
-        if let held = datanet(id), held.snapshot == snapshot { return held }
+    /// - Parameter id: nil for whichever it is.
+    func held(_ id: Digest?, at snapshot: CID) throws(LibraryFault) -> HeldDatanet {
+        if let id, let held = datanet(id), held.snapshot == snapshot { return held }
         let manifest: DatanetManifest
         do {
             manifest = try DatanetManifest(
@@ -142,7 +153,9 @@ package final class Library: Sendable {
         } catch {
             throw .snapshot(snapshot, reason: "is no manifest: \(error)")
         }
-        guard manifest.id.digest == id else { throw .snapshot(snapshot, reason: "is another datanet's") }
+        guard manifest.id.digest == id ?? manifest.id.digest else {
+            throw .snapshot(snapshot, reason: "is another datanet's")
+        }
         var shards: [CID] = []
         for link in manifest.contributions {
             let bytes = try payload(link, of: snapshot, bytesMax: DatanetLimits.contributionBytesMax)

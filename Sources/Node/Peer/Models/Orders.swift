@@ -12,6 +12,7 @@ import Primitives
 import Records
 import Synchronization
 import Tokenizers
+import Training
 
 extension InferenceService {
     /// Runs an order. `news` comes from the engine's thread or the caller's: `started`, tokens and `finished`, or `failed`
@@ -50,15 +51,34 @@ extension InferenceService {
         orders.withLock { $0[ticket] = token }
         let forget: @Sendable () -> Void = { [weak self] in _ = self?.orders.withLock { $0.removeValue(forKey: ticket) }
         }
-        run(on: plan.key, question: plan.form.question, datanet: order.datanet) { fault in
-            forget()
-            refuse(fault)
-        } job: { found in
+        @Sendable func job(_ found: Found?, _ own: OwnRows?) -> EngineJob {
             EngineJob(
                 token: token, adapters: order.adapters.map(\.adapter),
-                begin: { model throws(JobFault) in try plan.start(found, model: model, news: news) }, refuse: refuse,
-                ended: forget)
+                begin: { model throws(JobFault) in try plan.start(found, own, model: model, news: news) },
+                refuse: refuse, ended: forget)
         }
+        let refuseAndForget: @Sendable (JobFault) -> Void = { fault in
+            forget()
+            refuse(fault)
+        }
+        guard order.datanet == nil, let adapter = plan.ownAdapter else {
+            return run(
+                on: plan.key, question: plan.form.question, datanet: order.datanet, refuse: refuseAndForget
+            ) { job($0, nil) }
+        }
+        aside(refuseAndForget) { service in
+            service.hand(job(nil, service.ownRows(of: adapter, for: plan.key.model)), to: plan.key)
+        }
+    }
+
+    /// The rows that an adapter was trained on, where its manifest names a snapshot.
+    private func ownRows(of adapter: CID, for model: CID) -> OwnRows? {
+        guard let snapshot = influences.manifest(of: adapter, on: shelf)?.datanet else { return nil }
+        var own = OwnRows(snapshot: snapshot)
+        if let held = try? library.held(nil, at: snapshot) {
+            own.spans = evidence.present(held, for: model, on: shelf, from: library)?.corpus
+        }
+        return own
     }
 
     /// Ends an answer before the next step: `finished(.cancelled)` follows, unless it had ended.
@@ -74,6 +94,8 @@ struct OrderPlan: Sendable {
     private let sampling: Sampling
     private let tokensMax: Int
     let fusion: AdapterFusion?
+    /// The only one that answers.
+    var ownAdapter: CID? { fusion == nil ? order.adapters.first?.adapter : nil }
     private let grammar: Grammar?
     /// Strangers' prompts share no beginnings with this home's.
     private static let cacheDomain: UInt32 = 1
@@ -158,16 +180,19 @@ struct OrderPlan: Sendable {
 
     /// On the engine's thread: the prompt written, the settings complete.
     func start(
-        _ found: Found?, model loaded: LoadedModel, news: @escaping @Sendable (GenerationNews) -> Void
+        _ found: Found?, _ own: OwnRows?, model loaded: LoadedModel,
+        news: @escaping @Sendable (GenerationNews) -> Void
     ) throws(JobFault) -> StartedJob {
         let written = try PromptWriter.write(form, found, model: loaded, answerTokensMax: tokensMax)
         let start = AnswerStart(
             promptTokens: written.tokens.map(UInt32.init(bitPattern:)),
             sources: found.map { AnswerData.told(written.passages, of: $0.datanet, salt: order.answerSalt) } ?? [],
-            model: model, data: found.map { AnswerData.use($0, kinds: [], salt: order.promptSalt) } ?? .none)
+            model: model,
+            data: found.map { AnswerData.use($0, kinds: [], salt: order.promptSalt) }
+                ?? DataUse(snapshots: own.map { [$0.snapshot] } ?? []))
         let tokenizer = loaded.tokenizer
         var request = request(prompt: written.tokens)
-        request.spans = found?.spans
+        request.spans = found?.spans ?? own?.spans
         return StartedJob(requests: [request], accepted: { news(.started(start)) }) { event in
             switch event {
             case .output(_, let output):

@@ -6,6 +6,7 @@ import Attribution
 import Ledger
 package import NodeCore
 import Primitives
+import Training
 
 extension InferenceService {
     /// - Parameter done: called once, from any thread.
@@ -14,11 +15,9 @@ extension InferenceService {
         aside(unweighed) { service in
             do {
                 let plan = try OrderPlan(order.order, shelf: service.shelf)
-                guard let datanet = order.order.datanet, let snapshot = order.start.data.snapshots.first,
-                    let question = plan.form.question
+                guard let snapshot = order.start.data.snapshots.first,
+                    let found = try service.found(plan, at: snapshot)
                 else { return done(order.unweighed) }
-                let found = try service.library.find(
-                    question, in: service.library.held(datanet, at: snapshot))
                 let weighing = plan.weighing(
                     order.answerTokens, found: found, stood: order.start.sources.map(\.row), kinds: nil)
                 service.weigh(weighing) { result in
@@ -26,12 +25,23 @@ extension InferenceService {
                     done(
                         WeighedAnswer(
                             sources: AnswerData.notes(weighed.rows, of: found.datanet, salt: order.order.answerSalt),
-                            data: AnswerData.use(found, kinds: weighed.kinds, salt: order.order.promptSalt)))
+                            data: AnswerData.use(
+                                found, kinds: weighed.kinds, index: weighed.index, salt: order.order.promptSalt)))
                 }
             } catch {
                 done(order.unweighed)
             }
         }
+    }
+
+    /// What an answer may have drawn on: passages for its question, or an adapter's own rows where it asked for none. On the
+    /// library's queue.
+    /// - Returns: nil where there is no question.
+    fileprivate func found(_ plan: OrderPlan, at snapshot: CID) throws(LibraryFault) -> Found? {
+        let held = try library.held(plan.order.datanet, at: snapshot)
+        guard plan.order.datanet != nil else { return try library.rows(of: held, question: plan.form.question ?? "") }
+        guard let question = plan.form.question, !question.isEmpty else { return nil }
+        return try library.find(question, in: held)
     }
 
     /// - Parameter done: called once, from any thread.
@@ -83,33 +93,52 @@ private enum ReceiptWeighing {
         guard receipt.model.tokenizer == plan.model.tokenizer, receipt.model.template == plan.model.template else {
             throw JobFault(.invalid, "tokenizer", "the receipt names another tokenizer or template than its model has")
         }
-        guard let datanet = order.order.datanet else {
-            self = .outcome(data == .none ? .same : .differs(.snapshot))
-            return
+        let manifest = plan.ownAdapter.flatMap { service.influences.manifest(of: $0, on: service.shelf) }
+        if order.order.datanet == nil {
+            // Of rows that only training drew on.
+            guard let own = manifest?.datanet else {
+                self = .outcome(data == .none ? .same : .differs(.snapshot))
+                return
+            }
+            guard data != .none else {
+                self = .outcome(.unable("unweighed"))
+                return
+            }
+            guard data.snapshots == [own] else {
+                self = .outcome(.differs(.snapshot))
+                return
+            }
         }
         guard data.snapshots.count == 1, let snapshot = data.snapshots.first else {
             self = .outcome(.differs(.snapshot))
             return
         }
-        guard let question = plan.form.question, !question.isEmpty else {
-            self = .outcome(.differs(.query))
-            return
-        }
-        let found = try Self.found(question, datanet, snapshot, service)
-        self = Self.checked(order, found, plan)
-    }
-
-    private static func found(
-        _ question: String, _ datanet: Digest, _ snapshot: CID, _ service: InferenceService
-    ) throws(JobFault) -> Found {
+        let found: Found?
         do throws(LibraryFault) {
-            return try service.library.find(question, in: service.library.held(datanet, at: snapshot))
+            found = try service.found(plan, at: snapshot)
         } catch {
             throw JobFault(.missing, "snapshot_missing", error.description)
         }
+        guard let found else {
+            self = .outcome(.differs(.query))
+            return
+        }
+        var index: CID?
+        do throws(LibraryFault) {
+            if let adapter = plan.ownAdapter {
+                index = try service.influences.index(
+                    of: adapter, rowsOf: found.datanet, on: service.shelf, from: service.library)?.cid
+            }
+        } catch {
+            throw JobFault(.missing, "snapshot_missing", error.description)
+        }
+        self = Self.checked(order, found, plan, index: index)
     }
 
-    private static func checked(_ order: ReweighingOrder, _ found: Found, _ plan: OrderPlan) -> ReceiptWeighing {
+    /// - Parameter index: of the adapter that answered, where it counts for these rows.
+    private static func checked(
+        _ order: ReweighingOrder, _ found: Found, _ plan: OrderPlan, index: CID?
+    ) -> ReceiptWeighing {
         let data = order.receipt.data
         // The server says itself that it did not come to weigh; nobody was paid by that.
         guard let retrieval = data.retrieval else {
@@ -117,8 +146,11 @@ private enum ReceiptWeighing {
         }
         let kinds = retrieval.method == "bm25" ? [] : EvidenceMethod.kinds(named: retrieval.method)
         guard let kinds else { return .outcome(.differs(.method)) }
-        guard !kinds.contains(.influence) else { return .outcome(.unable("influence")) }
-        let expected = AnswerData.use(found, kinds: kinds, salt: order.order.promptSalt)
+        // An adapter's rows have no scores of a search.
+        guard found.isSearched || !kinds.isEmpty else { return .outcome(.differs(.method)) }
+        guard !kinds.contains(.influence) || index != nil else { return .outcome(.differs(.index)) }
+        let expected = AnswerData.use(
+            found, kinds: kinds, index: kinds.contains(.influence) ? index : nil, salt: order.order.promptSalt)
         guard retrieval == expected.retrieval else { return .outcome(.differs(.settings)) }
         guard data.indexes == expected.indexes else { return .outcome(.differs(.index)) }
         guard data.query == expected.query else { return .outcome(.differs(.query)) }

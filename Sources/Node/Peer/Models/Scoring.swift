@@ -10,6 +10,8 @@ import Tokenizers
 struct Scored: Sendable {
     /// As the answer's own was written.
     var prompt: WrittenPrompt
+    /// That gave the answer.
+    var model: LoadedModel
     /// Of `PassageEffect.sets` in their order; nil where there were none to score, or too many.
     var values: [Int64]?
 }
@@ -18,6 +20,7 @@ final class Scoring: Sendable {
     private struct State: Sendable {
         var isOver = false
         var prompt: WrittenPrompt?
+        var model: LoadedModel?
         /// nil: nothing is scored.
         var values: [Int64?]?
         var tokens = 0
@@ -44,6 +47,7 @@ final class Scoring: Sendable {
         let count = requests.reduce(0) { $0 + $1.prompt.count }
         state.withLock {
             $0.prompt = written
+            $0.model = model
             $0.values = requests.isEmpty ? nil : Array(repeating: nil, count: requests.count)
             $0.tokens = count
         }
@@ -87,21 +91,21 @@ final class Scoring: Sendable {
 
     func end() {
         guard let state = over() else { return }
-        guard let prompt = state.prompt else {
+        guard let prompt = state.prompt, let model = state.model else {
             return done(.failure(JobFault(.unavailable, "engine", "the prompt was not written")))
         }
         let values = state.values.flatMap { values in
             values.contains(nil) ? nil : values.compactMap { $0 }
         }
-        done(.success(Scored(prompt: prompt, values: values)))
+        done(.success(Scored(prompt: prompt, model: model, values: values)))
     }
 
     /// - Returns: the tokens that there was no time for; nil where it had ended.
     func expire() -> Int? {
         guard let state = over() else { return nil }
         token.cancel()
-        if let prompt = state.prompt {
-            done(.success(Scored(prompt: prompt, values: nil)))
+        if let prompt = state.prompt, let model = state.model {
+            done(.success(Scored(prompt: prompt, model: model, values: nil)))
         } else {
             done(.failure(JobFault(.unavailable, "expired", "the engine had no time to weigh the passages")))
         }

@@ -1,10 +1,11 @@
 // Whose rows made an answer: what the snapshot is known by (EvidenceShelf), how likely the answer is without each of the
 // passages that stood before it (the engine, in its lowest class), and what both come to. Protocol/attribution.md.
 //
-//   answer ended ──▶ snapshot's rows ──▶ scorings ──▶ fused ──▶ shares
-//                        │ not in time      │ not in time, or too many
-//                        ▼                  ▼
-//                 BM25's own shares   without retrieval: the kinds that were used are named, none is guessed
+//   answer ended ──▶ snapshot's rows ──▶ scorings ──▶ adapter's index asked ──▶ fused ──▶ shares
+//                        │ not in time      │ not in time, or too many   │ none, or not in time
+//                        ▼                  ▼                            ▼
+//                 BM25's own shares   without retrieval            without influence: the kinds that were used are named,
+//                                                                  none is guessed
 
 import Attribution
 import Decoding
@@ -55,6 +56,8 @@ struct Weighed: Sendable {
     var prompt: [Int32]?
     /// Empty: shares are those of BM25's scores.
     var kinds: Set<EvidenceKind>
+    /// The index that was asked, of influence.
+    var index: CID?
     /// As `SourceLedger.holds` wants them.
     var rows: [WeighedRow]
 }
@@ -68,7 +71,10 @@ extension InferenceService {
             guard let self else { return done(.failure(.closing)) }
             score(plan) { [weak self] scored in
                 guard let self else { return done(.failure(.closing)) }
-                weighing.async { done(self.settled(plan, snapshot, scored)) }
+                influence(plan, snapshot, scored) { [weak self] influence in
+                    guard let self else { return done(.failure(.closing)) }
+                    weighing.async { done(self.settled(plan, snapshot, scored, influence)) }
+                }
             }
         }
     }
@@ -94,7 +100,8 @@ extension InferenceService {
     // MARK: Fusion
 
     private func settled(
-        _ plan: WeighingPlan, _ snapshot: SnapshotEvidence?, _ scored: Result<Scored, JobFault>
+        _ plan: WeighingPlan, _ snapshot: SnapshotEvidence?, _ scored: Result<Scored, JobFault>,
+        _ influence: InfluenceEvidence?
     ) -> Result<Weighed, JobFault> {
         var prompt: WrittenPrompt?
         var values: [Int64]?
@@ -107,6 +114,7 @@ extension InferenceService {
         let passages = prompt?.passages ?? plan.found.passages.filter { stood?.contains($0.ordinal) ?? true }
         var kinds: Set<EvidenceKind> = snapshot?.owners == nil ? [] : [.spans]
         if snapshot?.owners != nil, values != nil { kinds.insert(.retrieval) }
+        if snapshot?.owners != nil, influence != nil { kinds.insert(.influence) }
         if let wanted = plan.kinds {
             guard wanted.isSubset(of: kinds) else {
                 return .failure(
@@ -119,12 +127,16 @@ extension InferenceService {
         do throws(LibraryFault) {
             var reader = try library.reader(of: plan.found.datanet)
             guard !kinds.isEmpty, let snapshot, let owners = snapshot.owners else {
+                guard plan.found.isSearched else {
+                    return .failure(JobFault(.unavailable, "not_ready", "the rows are not ready to be weighed"))
+                }
                 return .success(Weighed(prompt: prompt?.tokens, kinds: [], rows: AnswerData.ranked(passages)))
             }
             var helped: SparseEvidence?
             if kinds.contains(.retrieval), let values { helped = effects(plan, passages, values) }
-            let rows = try fused(plan, snapshot.corpus, owners, passages, helped, kinds, &reader)
-            return .success(Weighed(prompt: prompt?.tokens, kinds: kinds, rows: rows))
+            let learnt = kinds.contains(.influence) ? influence : nil
+            let rows = try fused(plan, snapshot.corpus, owners, passages, helped, learnt?.scores, kinds, &reader)
+            return .success(Weighed(prompt: prompt?.tokens, kinds: kinds, index: learnt?.index, rows: rows))
         } catch {
             return .failure(JobFault(.broken, "datanet", error.description))
         }
@@ -141,7 +153,7 @@ extension InferenceService {
 
     private func fused(
         _ plan: WeighingPlan, _ corpus: SpanCorpus, _ owners: [UInt32], _ passages: [FoundPassage],
-        _ effects: SparseEvidence?, _ kinds: Set<EvidenceKind>, _ reader: inout RowReader
+        _ effects: SparseEvidence?, _ influence: [Int64]?, _ kinds: Set<EvidenceKind>, _ reader: inout RowReader
     ) throws(LibraryFault) -> [WeighedRow] {
         var spans: SparseEvidence?
         if kinds.contains(.spans) {
@@ -150,7 +162,7 @@ extension InferenceService {
         }
         var fault: LibraryFault?
         let shares = RowShares(
-            owners: owners, influence: nil, spans: spans, retrieval: effects,
+            owners: owners, influence: influence, spans: spans, retrieval: effects,
             prompt: passages.map { UInt32(clamping: $0.ordinal) },
             words: { number in
                 do throws(LibraryFault) {
@@ -194,6 +206,9 @@ final class ScoringPace: Sendable {
     private let slow = Mutex<[EngineKey: Int]>([:])
 
     init(tokensMax: Int) { most = tokensMax }
+
+    /// Whoever runs the peer wants no computing for evidence.
+    var isOff: Bool { most == 0 }
 
     func tokensMax(_ key: EngineKey) -> Int {
         slow.withLock { slow in

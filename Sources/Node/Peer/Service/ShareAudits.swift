@@ -12,7 +12,8 @@ extension PeerService {
     func auditShares(_ text: String, peer wanted: String?, here: Bool) async throws(NodeFault) -> JSONValue {
         let own = try auditable(text, peer: wanted, here: here)
         let checks = try opened(own)
-        guard let order = try? AskOrder(decoding: own.order), let datanet = order.datanet else {
+        let datanet = (try? AskOrder(decoding: own.order))?.datanet ?? own.sources.first?.datanet
+        guard let datanet else {
             throw NodeFault(
                 .conflict, "the answer drew on no datanet: there are no shares to weigh", code: "no_datanet")
         }

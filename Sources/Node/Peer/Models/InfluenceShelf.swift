@@ -1,0 +1,112 @@
+// What an adapter brings along that says which rows it learnt what from: the manifest of its training, and the index that this
+// names (Protocol/attribution.md, Influence). An index counts only where the manifest's root is that of the snapshot's own first
+// rows: whoever trained cannot have had them in another order. Who signed the manifest decides nothing here: the receipt names
+// the adapter by its CID, and so these bytes.
+
+import Attribution
+import Datanets
+import ModelFiles
+import Primitives
+import Records
+import Synchronization
+import Training
+
+final class InfluenceShelf: Sendable {
+    /// Manifests, and pairs of adapter and snapshot, that are remembered.
+    private static let manifestsMax = 1_024
+    private static let indexesMax = 8
+    /// Of all indexes in memory; one that is larger is not used.
+    private static let bytesMax = 256 << 20
+
+    private struct Key: Hashable {
+        let adapter: CID
+        let snapshot: CID
+    }
+
+    private struct State {
+        var manifests: [CID: TrainingManifest?] = [:]
+        /// Least recently used first; nil: it does not count.
+        var indexes: [(key: Key, index: InfluenceIndex?)] = []
+
+        mutating func find(_ key: Key) -> InfluenceIndex?? {
+            guard let place = indexes.firstIndex(where: { $0.key == key }) else { return nil }
+            let entry = indexes.remove(at: place)
+            indexes.append(entry)
+            return .some(entry.index)
+        }
+
+        mutating func keep(_ index: InfluenceIndex?, _ key: Key) {
+            indexes.removeAll { $0.key == key }
+            indexes.append((key, index))
+            while indexes.count > indexesMax
+                || indexes.count > 1 && indexes.reduce(0, { $0 + ($1.index?.bytes.count ?? 0) }) > bytesMax
+            {
+                indexes.removeFirst()
+            }
+        }
+    }
+
+    private let state = Mutex(State())
+
+    /// What the adapter was made of; nil where it came without saying so. Reads a small file the first time.
+    func manifest(of adapter: CID, on shelf: ModelShelf) -> TrainingManifest? {
+        if let known = state.withLock({ $0.manifests[adapter] }) { return known }
+        // One that is not here may be pulled later.
+        guard let folder = try? shelf.folder(adapter) else { return nil }
+        let made = withExtendedLifetime(folder) { () -> TrainingManifest? in
+            guard let bytes = folder.bytes(of: TrainingManifest.fileName),
+                let envelope = try? SignedEnvelope(
+                    decoding: [UInt8](bytes), payloadBytesMax: TrainingManifest.bytesMax)
+            else { return nil }
+            return try? TrainingManifest(decoding: envelope.payload)
+        }
+        state.withLock { state in
+            if state.manifests.count >= Self.manifestsMax { state.manifests.removeAll() }
+            state.manifests[adapter] = .some(made)
+        }
+        return made
+    }
+
+    /// The adapter's index of a snapshot's rows: row i is the snapshot's. Nil where there is none that counts.
+    /// - Throws: where the snapshot cannot be read.
+    func index(
+        of adapter: CID, rowsOf held: HeldDatanet, on shelf: ModelShelf, from library: Library
+    ) throws(LibraryFault) -> InfluenceIndex? {
+        let key = Key(adapter: adapter, snapshot: held.snapshot)
+        if let known = state.withLock({ $0.find(key) }) { return known }
+        guard let manifest = manifest(of: adapter, on: shelf), let cid = manifest.influence,
+            let folder = try? shelf.folder(adapter)
+        else { return nil }
+        var made: InfluenceIndex?
+        if try Self.isOf(manifest, held, library) {
+            made = withExtendedLifetime(folder) {
+                guard let bytes = folder.bytes(of: InfluenceIndex.fileName), bytes.count <= Self.bytesMax,
+                    let index = try? InfluenceIndex(decoding: [UInt8](bytes)), index.cid == cid,
+                    UInt64(index.rowCount) == manifest.rowCount
+                else { return nil }
+                return index
+            }
+        }
+        state.withLock { $0.keep(made, key) }
+        return made
+    }
+
+    /// Whether the first rows of the snapshot are those that the adapter was trained on, in their order.
+    private static func isOf(
+        _ manifest: TrainingManifest, _ held: HeldDatanet, _ library: Library
+    ) throws(LibraryFault) -> Bool {
+        guard manifest.datanet != nil, manifest.rowCount > 0, manifest.rowCount <= UInt64(EvidenceShelf.rowsMax) else {
+            return false
+        }
+        var leaves: [Digest] = []
+        for cid in held.shards where UInt64(leaves.count) < manifest.rowCount {
+            let shard = try library.shard(cid, of: held)
+            for (place, row) in shard.rows.enumerated() where UInt64(leaves.count) < manifest.rowCount {
+                // As an export writes it, and training reads it: each row with its licence.
+                let row = Row(row.content, id: row.id, source: row.source, licence: shard.licence(of: place))
+                leaves.append(MerkleTree.leafDigest(row.cbor.encoded()))
+            }
+        }
+        return UInt64(leaves.count) == manifest.rowCount && MerkleTree.root(ofDigests: leaves) == manifest.rows
+    }
+}
