@@ -178,7 +178,7 @@ enum FakeAnswers {
     }
 
     private static func faults(_ upload: RowsUpload) -> [RowFault] {
-        upload.jsonLines.split(separator: 0x0a).enumerated().filter { $1.contains(UInt8(ascii: "!")) }.map { index, _ in
+        upload.bytes.split(separator: 0x0a).enumerated().filter { $1.contains(UInt8(ascii: "!")) }.map { index, _ in
             RowFault(
                 file: upload.file, line: index + 1, field: "completion", reason: "missing",
                 message:
@@ -190,7 +190,7 @@ enum FakeAnswers {
     private static func validation(_ upload: RowsUpload) -> JSONValue {
         let faults = faults(upload)
         return .object([
-            "valid": .bool(faults.isEmpty), "rows": .integer(upload.jsonLines.split(separator: 0x0a).count),
+            "valid": .bool(faults.isEmpty), "rows": .integer(upload.bytes.split(separator: 0x0a).count),
             "duplicates": .integer(0), "faults_total": .integer(faults.count),
             "faults": .array(
                 faults.map {

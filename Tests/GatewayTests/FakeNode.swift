@@ -182,7 +182,7 @@ final class FakeNode: NodeService {
         let rows = notes.withLock { notes in
             notes.calls.append(call)
             if case .createDatanet(let description) = call { notes.datanets.append(description.name) }
-            if case .addRows(_, let upload) = call, !upload.jsonLines.contains(UInt8(ascii: "!")) { notes.rows += 2 }
+            if case .addRows(_, let upload) = call, !upload.bytes.contains(UInt8(ascii: "!")) { notes.rows += 2 }
             if case .faucet = call { notes.hasFaucetMoney = true }
             return (notes.rows, notes.datanets, notes.hasFaucetMoney)
         }

@@ -136,7 +136,7 @@ import Testing
                 "POST", "/api/v1/datanets/food/rows?file=a.jsonl&license=CC0", "{}\n{}\n", token: Self.token,
                 headers: type)
             #expect(good.status == 201)
-            let upload = RowsUpload(file: "a.jsonl", jsonLines: Array("{}\n{}\n".utf8), license: "CC0")
+            let upload = RowsUpload(file: "a.jsonl", bytes: Array("{}\n{}\n".utf8), license: "CC0")
             #expect(peer.node.notes.withLock { $0.calls.last } == .addRows(datanet: "food", upload))
             let bad = try await peer.ask(
                 "POST", "/api/v1/datanets/food/rows?file=a.jsonl", "{}\n{!}\n", token: Self.token, headers: type)

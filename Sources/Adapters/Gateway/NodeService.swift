@@ -39,15 +39,15 @@ package struct DatanetDescription: Sendable, Hashable {
 
 /// Rows as someone sent them: bounded by `GatewayLimits.rowsBytesMax`, not yet read.
 package struct RowsUpload: Sendable, Hashable {
-    /// What faults call the file.
+    /// What faults call the file; its ending says what it is.
     package var file: String
-    package var jsonLines: [UInt8]
+    package var bytes: [UInt8]
     /// For rows that name none.
     package var license: String?
 
-    package init(file: String, jsonLines: [UInt8], license: String?) {
+    package init(file: String, bytes: [UInt8], license: String?) {
         self.file = file
-        self.jsonLines = jsonLines
+        self.bytes = bytes
         self.license = license
     }
 }

@@ -53,10 +53,14 @@ extension Request {
     }
 
     mutating func rows(_ limits: GatewayLimits) async throws(NodeFault) -> RowsUpload {
-        try requireContentType(["application/x-ndjson", "application/jsonl"])
+        // Not text/plain, which a page of another site may send without asking.
+        try requireContentType([
+            "application/x-ndjson", "application/jsonl", "text/csv", "text/markdown", "application/pdf",
+            "application/octet-stream",
+        ])
         let file = try queryText("file", bytesMax: 256) ?? "rows.jsonl"
         let license = try queryText("license", bytesMax: 256)
-        return RowsUpload(file: file, jsonLines: try await bytes(upTo: limits.rowsBytesMax), license: license)
+        return RowsUpload(file: file, bytes: try await bytes(upTo: limits.rowsBytesMax), license: license)
     }
 
     mutating func bundle(_ limits: GatewayLimits) async throws(NodeFault) -> [UInt8] {

@@ -12,6 +12,26 @@ struct DatanetCommand: AsyncParsableCommand {
 
     static let rowsBytesMax = 16 << 20
 
+    /// The peer reads the file; its name's ending says what it is.
+    static func send(
+        _ file: String, to path: String, license: String? = nil, _ node: APIClient
+    ) async throws -> JSONValue {
+        let bytes = try readFile(absolutePath(file), bytesMax: rowsBytesMax)
+        let name = URL(fileURLWithPath: file).lastPathComponent
+        let isLines = name.hasSuffix(".jsonl") || name.hasSuffix(".ndjson")
+        return try await node.upload(
+            path, ["file": name, "license": license],
+            type: isLines ? "application/x-ndjson" : "application/octet-stream", bytes)
+    }
+
+    /// A row of a file that is not contributed yet.
+    static func preview(_ row: JSONValue) -> String {
+        let text = row["text"]?.text ?? "\(row.shown("prompt")) → \(row.shown("completion"))"
+        let line = text.split(whereSeparator: \.isNewline).joined(separator: " ")
+        return
+            "\(row["source"]?.text ?? "line \(row.shown("line"))"): \(line.count <= 100 ? line : line.prefix(99) + "…")"
+    }
+
     static func describe(_ value: JSONValue) -> String {
         let contributors = value.list("contributors").map { one in
             "  \(one.shown("account"))  \(one.shown("rows")) rows, \(one.shown("ppm")) ppm"
@@ -59,24 +79,28 @@ struct DatanetCommand: AsyncParsableCommand {
 
     struct Add: NodeCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Contribute the rows of a JSONL file; with a faulty row nothing is written.",
+            abstract: "Contribute the rows of a file; with a faulty row nothing is written.",
             discussion: """
                 EXAMPLE
                   openledger datanet add recipes soups.jsonl
+                  openledger datanet add recipes cookbook.pdf
 
-                Each line is {"prompt":…,"completion":…} or {"text":…}, optionally with "id", "source" and "license".
+                The name's ending says what a file is:
+                  .jsonl  each line is {"prompt":…,"completion":…} or {"text":…}, optionally with "id", "source", "license"
+                  .csv    the first line names these as columns
+                  .md     cut into rows at headings and paragraphs
+                  .txt    cut into rows at paragraphs
+                  .pdf    cut into rows at pages and paragraphs
+                Documents have at most 5 MB. `datanet validate` shows how one is cut and what is wrong, and writes nothing.
                 """)
         @OptionGroup var global: GlobalOptions
         @Argument var name: String
-        @Argument(help: "JSONL") var file: String
+        @Argument(help: "A file of rows, or a document.") var file: String
         @Option(help: "The licence of rows that name none.") var license: String?
 
         func perform(_ node: APIClient, _ output: Output) async throws {
-            let rows = try readFile(absolutePath(file), bytesMax: DatanetCommand.rowsBytesMax)
-            let value = try await node.upload(
-                APIClient.path("datanets", name) + "/rows",
-                ["file": URL(fileURLWithPath: file).lastPathComponent, "license": license],
-                type: "application/x-ndjson", rows)
+            let value = try await DatanetCommand.send(
+                file, to: APIClient.path("datanets", name) + "/rows", license: license, node)
             output.result(value) {
                 "\(value.shown("rows")) rows added, \(value.shown("duplicates")) duplicates left out; \(value.shown("state"))"
                     + " as contribution \(value.shown("contribution"))"
@@ -141,23 +165,23 @@ struct DatanetCommand: AsyncParsableCommand {
 
     struct Validate: NodeCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Check a JSONL file against a datanet without writing anything.",
+            abstract: "Check a file of rows or a document against a datanet without writing anything.",
             discussion:
                 "EXAMPLE\n  openledger datanet validate recipes soups.jsonl\n\nExit code 4 when a row is at fault.")
         @OptionGroup var global: GlobalOptions
         @Argument var name: String
-        @Argument(help: "JSONL") var file: String
+        @Argument(help: "A file of rows, or a document.") var file: String
 
         func perform(_ node: APIClient, _ output: Output) async throws {
-            let rows = try readFile(absolutePath(file), bytesMax: DatanetCommand.rowsBytesMax)
-            let value = try await node.upload(
-                APIClient.path("datanets", name) + "/validate", ["file": URL(fileURLWithPath: file).lastPathComponent],
-                type: "application/x-ndjson", rows)
+            let value = try await DatanetCommand.send(file, to: APIClient.path("datanets", name) + "/validate", node)
             output.result(value) {
                 let faults = value.list("faults").compactMap { $0["message"]?.text }
                 let verdict = value["valid"]?.flag == true ? "valid" : "not valid"
-                return (faults + ["\(verdict): \(value.shown("rows")) rows, \(value.shown("duplicates")) duplicates"])
-                    .joined(separator: "\n")
+                let rows = value.list("preview").map(DatanetCommand.preview)
+                return
+                    (rows + faults + [
+                        "\(verdict): \(value.shown("rows")) rows, \(value.shown("duplicates")) duplicates"
+                    ]).joined(separator: "\n")
             }
             if value["valid"]?.flag != true { throw Ending(status: .refused) }
         }

@@ -5,6 +5,18 @@ package enum DatanetLimits {
     package static let lineBytesMax = 128 << 10
     /// A file of rows.
     package static let fileBytesMax = 64 << 20
+    /// A document that is cut into rows: PDF, Markdown, plain text.
+    package static let documentBytesMax = 5_000_000
+    /// What is cut out of a document as one row, without the headings before it.
+    package static let passageBytesMax = 1024
+    /// Fenced code that stays whole.
+    package static let codeBytesMax = 8 << 10
+    /// Headings before a passage, together.
+    package static let headingsBytesMax = 256
+    /// Of a document's name in its rows' `source`.
+    package static let sourceNameBytesMax = 400
+    /// Fields of a CSV record.
+    package static let fieldsMax = 256
     /// Faults reported for one file; the rest is counted.
     package static let faultsMax = 100
     /// A row in its canonical form; so that a shard can always hold one.

@@ -1,5 +1,6 @@
-// Reading rows from JSONL. People write these files by hand and by script, so every fault names file, line and field,
-// and all of them are reported at once; nothing is taken from a file that has one.
+// Reading rows from files. People write them by hand and by script, so every fault names file, line and field, and all
+// of them are reported at once; nothing is taken from a file that has one. JSONL is here, the other forms beside it: CSV
+// in CSVReader.swift, documents in DocumentRows.swift.
 
 import Primitives
 
@@ -18,18 +19,21 @@ package struct RowFault: Error, Hashable, Sendable, CustomStringConvertible {
 /// What a file holds, good and bad.
 package struct RowFile: Hashable, Sendable {
     package struct NumberedRow: Hashable, Sendable {
+        /// Where the row begins; of a PDF the page.
         package let line: Int
         package let row: Row
     }
 
-    package private(set) var rows: [NumberedRow] = []
+    package fileprivate(set) var rows: [NumberedRow] = []
     /// At most `DatanetLimits.faultsMax`.
-    package private(set) var faults: [RowFault] = []
-    package private(set) var faultCount = 0
+    package fileprivate(set) var faults: [RowFault] = []
+    package fileprivate(set) var faultCount = 0
     /// Fields that no row has, ascending: shown in the preview, then left out.
-    package private(set) var ignoredFields: [String] = []
+    package fileprivate(set) var ignoredFields: [String] = []
     /// Lines that repeat an earlier row of the file, with that row's line.
-    package private(set) var duplicates: [(line: Int, of: Int)] = []
+    package fileprivate(set) var duplicates: [(line: Int, of: Int)] = []
+
+    fileprivate init() {}
 
     package static func == (one: Self, other: Self) -> Bool {
         one.rows == other.rows && one.faults == other.faults && one.ignoredFields == other.ignoredFields
@@ -40,106 +44,114 @@ package struct RowFile: Hashable, Sendable {
         hasher.combine(faults)
     }
 
-    private static let need = "each row needs \"prompt\" and \"completion\", or \"text\""
-    private static let known: Set<String> = ["prompt", "completion", "text", "id", "source", "license", "licence"]
+    /// A file that could not be read at all.
+    package init(unreadable reason: String, name: String) {
+        var intake = RowIntake(name: name)
+        intake.add(line: 1, field: nil, reason)
+        self = intake.finish(needs: "")
+    }
+
     private static let lineLimits = JSONLimits(bytesMax: DatanetLimits.lineBytesMax, depthMax: 4, valuesMax: 1024)
 
     /// Reads JSONL. `name` is the file's name as the person knows it. Empty lines are skipped.
     package init(jsonl bytes: [UInt8], name: String) {
-        guard bytes.count <= DatanetLimits.fileBytesMax else {
-            add(
-                RowFault(
-                    file: name, line: 1, field: nil,
-                    reason: "the file has \(bytes.count) bytes; split it into files of \(DatanetLimits.fileBytesMax)"))
+        var intake = RowIntake(name: name)
+        guard intake.accepts(bytes, .jsonl) else {
+            self = intake.finish(needs: RowFields.need)
             return
         }
-        var ignored: Set<String> = []
-        var firstLine: [Digest: Int] = [:]
         var line = 0
         for slice in bytes.split(separator: 0x0a, omittingEmptySubsequences: false) {
             line += 1
             guard slice.contains(where: { $0 != 0x20 && $0 != 0x0d && $0 != 0x09 }) else { continue }
-            guard rows.count < DatanetLimits.rowsPerContributionMax else {
-                add(
-                    RowFault(
-                        file: name, line: line, field: nil,
-                        reason: "more than \(DatanetLimits.rowsPerContributionMax) rows; contribute the rest as another"
-                            + " file"))
-                break
-            }
+            guard intake.hasRoom(line) else { break }
             do {
-                let row = try Self.row(Array(slice), file: name, line: line, &ignored)
-                let hash = row.normalisedHash
-                if let earlier = firstLine[hash] { duplicates.append((line, earlier)) } else { firstLine[hash] = line }
-                rows.append(NumberedRow(line: line, row: row))
+                intake.take(try Self.row(Array(slice), RowFields(file: name, line: line), &intake), line: line)
             } catch {
-                add(error)
+                intake.add(error)
             }
         }
-        ignoredFields = ignored.sorted()
-        if rows.isEmpty, faults.isEmpty {
-            add(RowFault(file: name, line: 1, field: nil, reason: "the file has no rows; \(Self.need)"))
-        }
-    }
-
-    private mutating func add(_ fault: RowFault) {
-        faultCount += 1
-        if faults.count < DatanetLimits.faultsMax { faults.append(fault) }
+        self = intake.finish(needs: RowFields.need)
     }
 
     private static func row(
-        _ bytes: [UInt8], file: String, line: Int, _ ignored: inout Set<String>
+        _ bytes: [UInt8], _ fields: RowFields, _ intake: inout RowIntake
     ) throws(RowFault) -> Row {
-        func fault(_ field: String?, _ reason: String) -> RowFault {
-            RowFault(file: file, line: line, field: field, reason: reason)
-        }
         let value: JSONValue
         do {
             value = try JSONValue.parse(bytes, limits: lineLimits)
         } catch {
-            throw fault(nil, "column \(error.column): \(error.reason)")
+            throw fields.fault(nil, "column \(error.column): \(error.reason)")
         }
-        guard let members = value.memberList else { throw fault(nil, "a row is a JSON object; \(need)") }
-        for member in members where !known.contains(member.key) { ignored.insert(String(member.key.prefix(64))) }
-
-        func text(_ key: String, max: Int) throws(RowFault) -> String? {
+        guard let members = value.memberList else {
+            throw fields.fault(nil, "a row is a JSON object; \(RowFields.need)")
+        }
+        for member in members where !RowFields.known.contains(member.key) { intake.ignore(member.key) }
+        return try fields.row { key throws(RowFault) in
             guard let member = value[key], !member.isNull else { return nil }
-            guard let text = member.text else { throw fault(key, "\"\(key)\" is not a text") }
-            guard text.utf8.count <= max else {
-                throw fault(key, "\"\(key)\" has \(text.utf8.count) bytes; the limit is \(max)")
-            }
+            guard let text = member.text else { throw fields.fault(key, "\"\(key)\" is not a text") }
             return text
         }
-        func content(_ key: String) throws(RowFault) -> String? {
-            guard let text = try text(key, max: DatanetLimits.rowBytesMax) else { return nil }
-            guard !Row.normalise(text).isEmpty else { throw fault(key, "\"\(key)\" is empty; \(need)") }
-            return text
+    }
+}
+
+/// Takes what a reader finds, in the file's order, up to the limits.
+struct RowIntake {
+    private let name: String
+    private var file = RowFile()
+    private var firstLine: [Digest: Int] = [:]
+    private var ignored: Set<String> = []
+
+    init(name: String) { self.name = name }
+
+    var isClean: Bool { file.faultCount == 0 }
+
+    /// Whether the file is small enough to be read at all; a fault otherwise.
+    mutating func accepts(_ bytes: [UInt8], _ format: RowFormat) -> Bool {
+        guard bytes.count <= format.bytesMax else {
+            add(
+                line: 1, field: nil,
+                "the file has \(bytes.count) bytes; split it into files of \(format.bytesMax)")
+            return false
         }
-        func optional(_ key: String, _ limit: Int) throws(RowFault) -> String? {
-            let found = try text(key, max: limit)
-            return found?.isEmpty == true ? nil : found
+        return true
+    }
+
+    /// Whether another row fits; a fault at `line` otherwise.
+    mutating func hasRoom(_ line: Int) -> Bool {
+        guard file.rows.count < DatanetLimits.rowsPerContributionMax else {
+            add(
+                line: line, field: nil,
+                "more than \(DatanetLimits.rowsPerContributionMax) rows; contribute the rest as another file")
+            return false
         }
-        let prompt = try content("prompt")
-        let completion = try content("completion")
-        let whole = try content("text")
-        let kind: RowContent
-        switch (prompt, completion, whole) {
-        case (let prompt?, let completion?, nil): kind = .pair(prompt: prompt, completion: completion)
-        case (nil, nil, let whole?): kind = .text(whole)
-        case (nil, nil, nil): throw fault("prompt", "\"prompt\" is missing; \(need)")
-        case (_, _, _?): throw fault("text", "\"text\" stands beside \"prompt\" or \"completion\"; \(need)")
-        case (nil, _?, nil): throw fault("prompt", "\"prompt\" is missing; \(need)")
-        case (_?, nil, nil): throw fault("completion", "\"completion\" is missing; \(need)")
-        }
-        var licence = try optional("license", DatanetLimits.licenceBytesMax)
-        if licence == nil { licence = try optional("licence", DatanetLimits.licenceBytesMax) }
-        let row = Row(
-            kind, id: try optional("id", DatanetLimits.idBytesMax),
-            source: try optional("source", DatanetLimits.sourceBytesMax), licence: licence)
-        let size = row.cbor.encoded().count
-        guard size <= DatanetLimits.rowBytesMax else {
-            throw fault(nil, "the row has \(size) bytes; the limit is \(DatanetLimits.rowBytesMax)")
-        }
-        return row
+        return true
+    }
+
+    mutating func take(_ row: Row, line: Int) {
+        let hash = row.normalisedHash
+        if let earlier = firstLine[hash] { file.duplicates.append((line, earlier)) } else { firstLine[hash] = line }
+        file.rows.append(RowFile.NumberedRow(line: line, row: row))
+    }
+
+    mutating func ignore(_ field: String) {
+        guard ignored.count < DatanetLimits.fieldsMax else { return }
+        ignored.insert(String(field.prefix(64)))
+    }
+
+    mutating func add(_ fault: RowFault) {
+        file.faultCount += 1
+        if file.faults.count < DatanetLimits.faultsMax { file.faults.append(fault) }
+    }
+
+    mutating func add(line: Int, field: String?, _ reason: String) {
+        add(RowFault(file: name, line: line, field: field, reason: reason))
+    }
+
+    /// - Parameter needs: what a file without rows is told.
+    mutating func finish(needs: String) -> RowFile {
+        file.ignoredFields = ignored.sorted()
+        if file.rows.isEmpty, file.faultCount == 0 { add(line: 1, field: nil, "the file has no rows; \(needs)") }
+        return file
     }
 }

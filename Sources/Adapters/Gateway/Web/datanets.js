@@ -94,26 +94,27 @@ function transfer(data, frame) {
 }
 
 function contribution(data, frame) {
-  const file = h('input', { type: 'file', accept: '.jsonl,.ndjson', required: true });
+  const file = h('input', { type: 'file', accept: '.jsonl,.ndjson,.csv,.md,.markdown,.txt,.pdf', required: true });
   const license = h('input', { maxlength: 128, placeholder: data.license });
   const check = h('button', { type: 'button' }, 'Check');
   const send = h('button', { type: 'submit', class: 'primary', disabled: true }, 'Contribute');
   const place = h('div', { id: 'contribution-result', 'aria-live': 'polite' });
   const query = () => `?file=${encodeURIComponent(file.files[0].name)}${license.value.trim() ? `&license=${encodeURIComponent(license.value.trim())}` : ''}`;
-  const options = { type: 'application/x-ndjson' };
+  const options = { type: 'application/octet-stream' };
   const validate = () => during(check, place, async () => {
     send.disabled = true;
-    if (!file.files[0]) throw new Error('Choose a file of JSON lines first.');
+    if (!file.files[0]) throw new Error('Choose a file first.');
     const report = await api.post(paths.one('datanets', data.name, `/validate${query()}`), await file.files[0].arrayBuffer(), options);
     fill(place, report.valid
-      ? h('div', { class: 'good-note' }, `${count(report.rows)} rows are good${report.duplicates ? `, ${count(report.duplicates)} of them duplicates that earn nothing` : ''}. Nothing is written yet.`)
+      ? [h('div', { class: 'good-note' }, `${count(report.rows)} rows are good${report.duplicates ? `, ${count(report.duplicates)} of them duplicates that earn nothing` : ''}. Nothing is written yet.`),
+        report.preview?.length ? preview(report.preview) : null]
       : faultList(report.faults, report.faults_total ?? report.faults.length));
     send.disabled = !report.valid;
   });
   check.addEventListener('click', validate);
   file.addEventListener('change', validate);
   const form = h('form', {}, h('div', { class: 'fields' },
-    field('File', file, { hint: 'JSON lines, each with "prompt" and "completion", or "text"' }),
+    field('File', file, { hint: 'JSON lines or CSV with "prompt" and "completion", or "text"; or a document to be cut into rows: Markdown, plain text or PDF, up to 5 MB' }),
     field('Licence', license, { hint: 'For rows that name none' })), place, h('div', { class: 'actions' }, send, check));
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
@@ -132,6 +133,15 @@ function contribution(data, frame) {
     send.disabled = true;
   });
   return h('section', { class: 'card' }, h('h2', {}, 'Contribute rows'), form);
+}
+
+/** The first rows of a file that is not contributed yet: of a document, how it is cut. */
+function preview(rows) {
+  return table('First rows of the file', [
+    ['From', (r) => r.source ?? `line ${count(r.line)}`, 'short'],
+    ['Text', (r) => (typeof r.text === 'string' ? h('span', { class: 'pre' }, r.text)
+      : [h('strong', { class: 'pre' }, r.prompt), h('div', { class: 'pre' }, r.completion)])],
+  ], rows);
 }
 
 function faultList(faults, total) {

@@ -34,6 +34,8 @@ package struct Home: Sendable {
     package var wantedNetworkPath: String { "\(path)/network.wanted" }
     package var storePath: String { path }
     package var trainingsPath: String { "\(path)/trainings" }
+    /// Documents while they are read: may be removed at any time.
+    package var documentsPath: String { "\(path)/documents" }
     /// Packed weights: may be removed at any time while no peer runs.
     package var preparedPath: String { "\(path)/prepared" }
 

@@ -18,6 +18,7 @@ package final class PeerService: NodeService, Sendable {
     let peer: RunningPeer
     let own: OwnReceipts
     let epochs: EpochBook
+    let desk: RowDesk
     let isDraining = Mutex(false)
 
     var handle: NodeHandle { peer.handle }
@@ -26,6 +27,7 @@ package final class PeerService: NodeService, Sendable {
         self.peer = peer
         own = OwnReceipts(store: peer.store)
         epochs = EpochBook(store: peer.store, genesis: peer.genesis)
+        desk = RowDesk(reader: PDFReader(folder: peer.home.documentsPath))
     }
 
     // MARK: Doors into the peer

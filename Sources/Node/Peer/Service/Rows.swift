@@ -10,8 +10,22 @@ import Synchronization
 extension PeerService {
     // MARK: in
 
-    private func file(_ upload: RowsUpload) -> RowFile {
-        RowFile(jsonl: upload.jsonLines, name: upload.file.isEmpty ? "rows.jsonl" : upload.file)
+    /// By the name's ending; on the desk, since a large file takes seconds.
+    private func file(_ upload: RowsUpload) async throws(NodeFault) -> RowFile {
+        let (name, format) = try Self.format(upload)
+        return try await desk.perform { [desk] () throws(NodeFault) in
+            try desk.file(upload.bytes, name: name, format)
+        }
+    }
+
+    private static func format(_ upload: RowsUpload) throws(NodeFault) -> (name: String, RowFormat) {
+        let name = upload.file.isEmpty ? "rows.jsonl" : upload.file
+        guard let format = RowFormat(name: name) else {
+            throw NodeFault(
+                .invalid, "\(name): files of this kind are not read; rows come as \(RowFormat.endings)", param: "file",
+                code: "unknown_format")
+        }
+        return (name, format)
     }
 
     private static func fault(_ fault: Datanets.RowFault) -> Gateway.RowFault {
@@ -22,17 +36,19 @@ extension PeerService {
 
     /// A stable word for programs.
     private static func word(_ reason: String) -> String {
-        if reason.contains("missing") { return "missing" }
-        if reason.contains("is empty") { return "empty" }
-        if reason.contains("bytes; the limit") || reason.contains("split it") { return "too_long" }
-        if reason.contains("is not a text") { return "wrong_type" }
-        if reason.hasPrefix("column") || reason.contains("JSON object") { return "not_json" }
-        return "invalid"
+        let words = [
+            ("missing", "missing"), ("is empty", "empty"), ("bytes; the limit", "too_long"), ("split it", "too_long"),
+            ("is not a text", "wrong_type"), ("UTF-", "not_text"), ("quote", "not_csv"), ("fields", "not_csv"),
+            ("names two columns", "not_csv"), ("separated by", "not_csv"), ("password", "locked"),
+            ("is no PDF", "not_pdf"), ("PDF cannot be read", "unreadable"), ("are probably scanned", "no_text"),
+        ]
+        if let found = words.first(where: { reason.contains($0.0) }) { return found.1 }
+        return reason.hasPrefix("column") || reason.contains("JSON object") ? "not_json" : "invalid"
     }
 
     func validate(_ name: String, _ upload: RowsUpload) async throws(NodeFault) -> JSONValue {
         _ = try await datanetID(name)
-        let file = file(upload)
+        let file = try await file(upload)
         let faults = file.faults.map { fault in
             JSONValue.object([
                 "file": .string(fault.file), "line": .integer(fault.line), "field": .text(fault.field),
@@ -43,7 +59,22 @@ extension PeerService {
             "valid": .bool(file.faultCount == 0), "rows": .integer(file.rows.count),
             "duplicates": .integer(file.duplicates.count), "faults": .array(faults),
             "faults_total": .integer(file.faultCount), "ignored_fields": .strings(file.ignoredFields),
+            "format": .string(try Self.format(upload).1.rawValue),
+            "preview": .array(file.rows.prefix(Self.previewRows).map(Self.preview)),
         ])
+    }
+
+    /// Rows that are shown of a file before it is contributed: of a document, how it was cut.
+    private static let previewRows = 5
+
+    private static func preview(_ row: RowFile.NumberedRow) -> JSONValue {
+        var members = [JSONMember("line", .integer(row.line))]
+        switch row.row.content {
+        case .pair(let prompt, let completion):
+            members += [JSONMember("prompt", .string(prompt)), JSONMember("completion", .string(completion))]
+        case .text(let text): members.append(JSONMember("text", .string(text)))
+        }
+        return .members(members + [JSONMember("source", .text(row.row.source))])
     }
 
     func create(_ description: DatanetDescription) async throws(NodeFault) -> JSONValue {
@@ -80,7 +111,7 @@ extension PeerService {
 
     func add(_ name: String, _ upload: RowsUpload) async throws(NodeFault) -> JSONValue {
         let id = try await datanetID(name)
-        let file = file(upload)
+        let file = try await file(upload)
         guard file.faultCount == 0 else {
             let count = file.faultCount == 1 ? "1 fault" : "\(file.faultCount) faults"
             throw NodeFault(
