@@ -23,7 +23,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-PAGES = ["/", "/chat", "/adapters", "/receipts", "/datanets", "/network", "/chain"]
+PAGES = ["/", "/chat", "/datanets", "/factory", "/adapters", "/earnings", "/receipts", "/network", "/chain"]
 ROWS = """{"prompt":"What is mead?","completion":"mead (noun): <script>alert(1)</script>"}
 {"prompt":"What is kvass?","completion":"kvass (noun): a drink of rye bread."}
 """
@@ -388,13 +388,14 @@ def walk_by_keyboard(page):
     page.driver.refresh()
     page.ready()
     seen, bare = [], []
-    for _ in range(12):
+    for _ in range(14):
         page.driver.switch_to.active_element.send_keys(Keys.TAB)
         name, ring = page.driver.execute_script("""const e = document.activeElement;
             return e === document.body ? [null, null] : [(e.getAttribute('aria-label') || e.textContent).trim(), getComputedStyle(e).outlineStyle];""")
         seen.append(name)
         bare += [name] if ring == "none" else []
-    wanted = ["Skip to the content", "Lock", "Home", "Chat", "Adapters", "Receipts", "Datanets", "Network", "Chain", "Ask a question"]
+    wanted = ["Skip to the content", "Lock", "Home", "Chat", "Datanets", "Factory", "Adapters", "Earnings", "Receipts", "Network", "Chain",
+              "Ask a question"]
     check("Tab reaches every control in order", [n for n in seen if n in wanted][:len(wanted)] == wanted, seen)
     check("what has the focus shows it", not bare, bare)
     action = page.one(".next a")

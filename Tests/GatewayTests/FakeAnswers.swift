@@ -49,6 +49,12 @@ enum FakeAnswers {
         case .model, .setPrecision: json("MODEL")
         case .adapters: json(#"{"adapters":[ADAPTER],"next":null}"#)
         case .adapter: json("ADAPTER")
+        case .publishAdapter: json("ADAPTER")
+        case .estimateTraining(let wanted): estimate(wanted)
+        case .accountEarnings:
+            json(
+                #"{"account":"PEER","height":128,"estimated":"0.00007","pending":"0.0004","settled":"1.25","penalties":"0","sources":[{"kind":"contributor","note":"contributor of the data","source":"food","estimated":"0.00007","pending":"0.0004","settled":"1.25","payments":12}],"unpaid":[{"reason":"duplicate","rows":2}],"entries":[{"height":128,"time_ms":1700000000000,"kind":"fee_share","amount":"0.0001","sign":"+","counterparty":"OTHER","reference":"RECEIPTID","note":"contributor of the data","source":"food","receipt":"RECEIPTID"}],"next":null}"#
+                    .replacing("RECEIPTID", with: FakeNode.receiptID))
         case .changeAdapter(_, let action):
             json(adapter(state: action == .unload ? "disk" : "resident"))
         case .fusions: json(#"{"fusions":[FUSION]}"#)
@@ -57,9 +63,8 @@ enum FakeAnswers {
             json(
                 #"{"model":"starter","peer":"PEER","local":true,"offers":1,"prompt_tokens":41,"counted":true,"completion_tokens_max":256,"price":{"request":"0.00001","prompt_token":"0.000001","completion_token":"0.000002"},"estimate":"0.000563","cost_max":"0.0016"}"#
             )
-        case .trainings: json(#"{"runs":[]}"#)
-        case .training(let id), .changeTraining(let id, _):
-            .object(["run": .string(id), "state": .string("paused")])
+        case .trainings: json(#"{"runs":[RUN]}"#)
+        case .training, .startTraining, .changeTraining: json("RUN")
         case .removeFusion(let name), .removeModel(let name), .removeAdapter(let name):
             .object(["name": .string(name), "removed": .bool(true)])
         case .receipts:
@@ -117,13 +122,13 @@ enum FakeAnswers {
 
     private static func json(_ text: String) -> JSONValue {
         let names = [
-            "MODEL": model, "ADAPTER": adapter(state: "resident"), "FUSION": fusion, "RECEIPT": receiptLine,
+            "RUN": run, "MODEL": model, "ADAPTER": adapter(state: "resident"), "FUSION": fusion, "RECEIPT": receiptLine,
             "BATCH": batch, "PEER": FakeNode.peer,
             "OTHER": FakeNode.other, "CID": FakeNode.blockCID.text,
             "GENESIS": "5e1f0c7b2a9d4e8f6b3c1d0a7e5f4938271605f4e3d2c1b0a99887766554433f",
         ]
         var text = text
-        for name in ["MODEL", "ADAPTER", "FUSION", "RECEIPT", "BATCH", "PEER", "OTHER", "CID", "GENESIS"] {
+        for name in ["RUN", "MODEL", "ADAPTER", "FUSION", "RECEIPT", "BATCH", "PEER", "OTHER", "CID", "GENESIS"] {
             text = text.replacing(name, with: names[name] ?? "")
         }
         do { return try JSONValue.parse(text) } catch { preconditionFailure("\(error) in \(text)") }
@@ -142,6 +147,8 @@ enum FakeAnswers {
     }
     private static let fusion =
         #"{"name":"kitchen","model":"starter","adapters":[{"id":"CID","name":"food","weight":0.7},{"id":"CID","name":"anatomy","weight":-0.3}],"merge_strategy":"ties","density":0.5,"majority_sign_method":"total"}"#
+    private static let run =
+        #"{"run":"5f3c9d2e7a1b4c60","name":"kitchen","model":"starter","state":"paused","reason":null,"step":12,"steps":40,"loss":2.5,"precision":"f32","datanet":"CID","datanet_name":"food","settings":{"rank":"8","alpha":"16.0","lr":"0.001","batch":"8","seed":"0"},"elapsed_s":4.5,"remaining_s":10.2,"predicted":{"memory_bytes":90000000,"seconds":14.5,"measured":false},"actual":null,"eval_loss":2.6,"base_eval_loss":3.9,"adapter":null,"published":null}"#
     private static let transaction = #"{"transaction":"GENESIS","state":"pooled","batch":null,"refusal":null}"#
     private static let receiptLine =
         #"{"id":"\#(FakeNode.receiptID)","time_ms":1700000000000,"role":"payer","payer":"PEER","server":"OTHER","model":"starter:food","datanet":"food","prompt_tokens":41,"completion_tokens":10,"cost":"0.00041","state":"batched","batch":128,"refusal":null}"#
@@ -175,6 +182,19 @@ enum FakeAnswers {
         return .object([
             "rows": .array([json(line)]), "total": .integer(2), "next": page.cursor == nil ? .string("1") : .null,
         ])
+    }
+
+    private static func estimate(_ wanted: TrainingDescription) -> JSONValue {
+        let isTaken = wanted.name == "food"
+        let taken =
+            #"{"param":"name","code":"name_taken","message":"starter has an adapter food already; with another name both can be asked for"}"#
+        let full =
+            #"{"param":"rank","code":"no_memory","message":"training takes 9000000000 bytes beside the weights of starter"}"#
+        let isFull = wanted.rank ?? 8 > 128
+        return json(
+            #"{"valid":VALID,"faults":[FAULTS],"warnings":[WARNINGS],"row_faults":[],"row_faults_total":0,"name":"n","model":"starter","precision":"f32","datanet":"food","rows":3,"eval_rows":0,"row_tokens":120,"rows_cut":0,"steps":1,"parameters":312320,"memory_bytes":90000000,"memory_left_bytes":4000000000,"seconds":12.5,"measured":false,"price":"0"}"#
+                .replacing("VALID", with: "\(!isFull)").replacing("FAULTS", with: isFull ? full : "")
+                .replacing("WARNINGS", with: isTaken ? taken : ""))
     }
 
     private static func faults(_ upload: RowsUpload) -> [RowFault] {

@@ -195,6 +195,8 @@ final class FakeNode: NodeService {
         if case .exportDatanet = call {
             continuation.yield(
                 .object(["prompt": .string("Define gumbo."), "completion": .string("gumbo (noun): a soup.")]))
+        } else if case .trainingEvents("paused") = call {
+            continuation.yield(.object(["event": .string("done"), "state": .string("paused")]))
         } else {
             for step in 1...3 {
                 continuation.yield(

@@ -22,6 +22,7 @@ import Testing
                 ("batches", .batches(ListPage())),
                 ("batches/12", .batch(height: 12)), ("accounts/me", .account("me")),
                 ("accounts/me/history", .accountHistory("me", ListPage())),
+                ("accounts/me/earnings?limit=5", .accountEarnings("me", ListPage(limit: 5))),
                 ("transactions/ff", .transaction("ff")), ("receipts/abc/bundle?format=json", .receiptRendering("abc")),
             ]
             for (path, call) in reads {
@@ -49,6 +50,7 @@ import Testing
                 ("POST", "adapters/food/unload", nil, .changeAdapter("food", .unload), 200),
                 ("POST", "adapters/food/pin", nil, .changeAdapter("food", .pin), 200),
                 ("POST", "adapters/food/unpin", nil, .changeAdapter("food", .unpin), 200),
+                ("POST", "adapters/food/publish", nil, .publishAdapter("food"), 200),
                 (
                     "POST", "fusions",
                     #"{"name":"k","model":"starter","merged_adapters":{"ids":["food","anatomy"],"weights":[0.7,-0.3]}}"#,
@@ -207,6 +209,19 @@ import Testing
             #expect(last() == .train(wanted))
             #expect(try await peer.ask("GET", "/api/v1/trainings/5f3c/events").lines.count == 4)
             #expect(last() == .trainingEvents("5f3c"))
+            // The same fields, and nothing is started.
+            let body = #"{"name":"food","model":"starter","datanet":"food","rank":256,"eval_nth":10,"publish":false}"#
+            let estimate = try await peer.ask("POST", "/api/v1/trainings/estimate", body, token: Self.token)
+            #expect(estimate.status == 200 && last() == .trainingEvents("5f3c"))
+            #expect(try estimate.json()["valid"]?.flag == false)
+            wanted = TrainingDescription(name: "food", model: "starter")
+            (wanted.datanet, wanted.rank, wanted.heldOutEvery, wanted.publishes) = ("food", 256, 10, false)
+            #expect(peer.node.notes.withLock { $0.calls.last } == .estimateTraining(wanted))
+            // Started, and not followed.
+            let started = try await peer.ask(
+                "POST", "/api/v1/trainings", String(body.dropLast()) + #","follow":false}"#, token: Self.token)
+            #expect(try started.status == 202 && started.json()["state"]?.text == "paused")
+            #expect(peer.node.notes.withLock { $0.calls.last } == .startTraining(wanted))
             _ = try await peer.ask(
                 "POST", "/api/v1/adapters/food/eval", #"{"rows":"/held","answers":5}"#, token: Self.token)
             #expect(
@@ -229,7 +244,7 @@ import Testing
                 ("steps", ["0", "1000001"]), ("batch", ["0", "4097"]), ("lr", ["-1", "101"]), ("warmup", ["-1"]),
                 ("weight_decay", ["-0.1"]), ("betas", ["[0.9]", "[0.9,1]", "[1,2,3]", "0.9"]), ("eps", ["0"]),
                 ("clip", ["-1"]), ("seed", ["-1"]), ("shuffle", ["1"]), ("eval_every", ["-1"]), ("init", [#""i""#]),
-                ("out", [#""o""#]), ("eval_rows", [#""e""#]),
+                ("out", [#""o""#]), ("eval_rows", [#""e""#]), ("eval_nth", ["-1", "1", "1001"]), ("publish", ["1"]),
             ]
             let single = values.flatMap { key, values in
                 values.map { (#"{"name":"n","model":"m","rows":"/r","\#(key)":\#($0)}"#, key) }
@@ -244,13 +259,41 @@ import Testing
             #expect(
                 try await peer.ask("POST", "/api/v1/adapters/food/eval", "{}", token: Self.token).param() == "rows")
             #expect(peer.node.notes.withLock { $0.streams.isEmpty })
-            // Whoever has no token changes nothing.
+            let twice = #"{"name":"n","model":"m","rows":"/r","eval_rows":"/e","eval_nth":10}"#
+            #expect(
+                try await peer.ask("POST", "/api/v1/trainings/estimate", twice, token: Self.token).param() == "eval_nth"
+            )
+            // Whoever has no token changes nothing, and learns nothing of this machine's files.
             let wanted = #"{"name":"n","model":"m","rows":"/r"}"#
             #expect(try await peer.ask("POST", "/api/v1/trainings", wanted).status == 401)
+            #expect(try await peer.ask("POST", "/api/v1/trainings/estimate", wanted).status == 401)
             for action in TrainingAction.allCases {
                 #expect(try await peer.ask("POST", "/api/v1/trainings/5f3c/\(action.rawValue)").status == 401)
             }
             #expect(try await peer.ask("POST", "/api/v1/trainings/5f3c/burn", token: Self.token).code() == "no_route")
+        }
+    }
+
+    /// A run's lines as server-sent events: numbered, gone on with, and a state of now without a number.
+    @Test func aRunIsFollowedByItsNumberedEvents() async throws {
+        try await TestGateway.with { (peer) async throws in
+            let path = "/api/v1/trainings/5f3c/events"
+            let whole = try await peer.ask("GET", path, headers: ["Accept": "text/event-stream"])
+            #expect(whole.header("content-type") == "text/event-stream")
+            let blocks = whole.text.split(separator: "\n\n").map(String.init)
+            #expect(blocks.count == 4 && blocks[0].hasPrefix("id: 1\nevent: progress\ndata: {\"event\":\"progress\""))
+            #expect(blocks[3].hasPrefix("id: 4\nevent: done\n"))
+            let rest = try await peer.ask(
+                "GET", path, headers: ["Accept": "text/html, text/event-stream;q=0.9", "Last-Event-ID": "2"])
+            #expect(rest.text == blocks[2...].map { $0 + "\n\n" }.joined())
+            // What is no number of ours is as if there were none.
+            let strange = try await peer.ask(
+                "GET", path, headers: ["Accept": "text/event-stream", "Last-Event-ID": "two"])
+            #expect(strange.text == whole.text)
+            let paused = try await peer.ask(
+                "GET", "/api/v1/trainings/paused/events",
+                headers: ["Accept": "text/event-stream", "Last-Event-ID": "7"])
+            #expect(paused.text.hasPrefix("event: done\ndata: {\"event\":\"done\",\"state\":\"paused\""))
         }
     }
 

@@ -151,8 +151,8 @@ import Tokenizers
         var sizes: Set<Int> = []
         for (width, kept) in [(1, 1 << 30), (3, 1 << 30), (2, 0)] {
             let bytes = try Trainer.byteCounts(
-                model: family.model, rows: rows, settings: family.settings, initial: family.adapter, width: width,
-                keptBytesMax: kept)
+                base: TrainingBase(family.model), rows: rows, settings: family.settings, initial: family.adapter,
+                width: width, keptBytesMax: kept)
             let trainer = try family.trainer(pool: SerialPool(width: width), keptBytesMax: kept)
             #expect(trainer.byteCount == bytes.steps)
             let pass = try InfluencePass(of: trainer, rows: Digest(sha256: []))
@@ -163,7 +163,8 @@ import Tokenizers
         let evaluator = try Evaluator(
             model: family.model, adapter: family.adapter, rows: rows, pool: SerialPool(width: 2))
         #expect(
-            try Evaluator.byteCount(model: family.model, adapter: family.adapter, rows: rows, width: 2)
+            try Evaluator.byteCount(
+                base: TrainingBase(family.model), adapter: family.adapter, rows: rows, width: 2)
                 == evaluator.byteCount)
     }
 

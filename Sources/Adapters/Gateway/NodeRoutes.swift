@@ -52,7 +52,11 @@ struct NodeRoutes: Sendable {
             Response.json(try await service.perform(.datanetRows(context.name("name"), request.page())))
         }
         group.get("trainings/:name/events") { request, context in
-            try await streamed(.trainingEvents(context.name("name")), request)
+            let call = NodeStreamCall.trainingEvents(try context.name("name"))
+            return request.wantsEvents ? try await told(call, request) : try await streamed(call, request)
+        }
+        group.get("accounts/:name/earnings") { request, context in
+            Response.json(try await service.perform(.accountEarnings(context.name("name"), request.page())))
         }
         group.get("accounts/:name/history") { request, context in
             Response.json(try await service.perform(.accountHistory(context.name("name"), request.page())))
@@ -187,6 +191,9 @@ struct NodeRoutes: Sendable {
                 Response.json(try await service.perform(.changeAdapter(context.name("name"), action)))
             }
         }
+        group.post("adapters/:name/publish") { _, context in
+            Response.json(try await service.perform(.publishAdapter(context.name("name"))))
+        }
         group.post("fusions") { request, _ in
             var request = request
             let wanted = try await FusionDescription(request.json(limits), limits: limits)
@@ -209,7 +216,17 @@ struct NodeRoutes: Sendable {
     private func addTrainingChanges(to group: RouterGroup<GatewayContext>) {
         group.post("trainings") { request, _ in
             var request = request
-            return try await streamed(.train(TrainingDescription(request.json(limits))), request)
+            let fields = try await request.json(limits)
+            let wanted = try TrainingDescription(fields)
+            guard try fields.flag("follow") ?? true else {
+                return Response.json(try await service.perform(.startTraining(wanted)), status: .accepted)
+            }
+            return try await streamed(.train(wanted), request)
+        }
+        group.post("trainings/estimate") { request, _ in
+            var request = request
+            let wanted = try await TrainingDescription(request.json(limits))
+            return Response.json(try await service.perform(.estimateTraining(wanted)))
         }
         for action in TrainingAction.allCases {
             group.post(RouterPath("trainings/:name/\(action.rawValue)")) { _, context in
@@ -274,6 +291,32 @@ struct NodeRoutes: Sendable {
         }
     }
 
+    /// The same values as server-sent events. A line of the run's file has its number for an id, and `Last-Event-ID` goes on
+    /// behind it; a state that the run is in now, which is no such line, has none.
+    private func told(_ call: NodeStreamCall, _ request: Request) async throws -> Response {
+        let ticket = try eventAdmission.ticket()
+        var request = request
+        _ = try await request.bytes(upTo: limits.strayBytesMax)
+        let heard = request.lastEventID
+        let values = try await service.stream(call)
+        let response = Response.pieces(type: "text/event-stream", request: request) { pieces, fault in
+            try await pieces.event("error", fault.json(faultsShownMax: 100))
+        } write: { pieces in
+            var number = 0
+            for try await value in PlainSequence(values).cancelOnGracefulShutdown() {
+                let name = value["event"]?.text ?? "message"
+                guard value["state"] == nil else {
+                    try await pieces.event(name, value)
+                    continue
+                }
+                number += 1
+                if number > heard { try await pieces.event(name, value, id: number) }
+            }
+            return nil
+        }
+        return response.holding(ticket)
+    }
+
     private func events(_ request: Request) async throws -> Response {
         let ticket = try eventAdmission.ticket()
         var request = request
@@ -283,7 +326,7 @@ struct NodeRoutes: Sendable {
             try await pieces.event("error", fault.json(faultsShownMax: 0))
         } write: { pieces in
             // A drain does not wait for someone who only listens.
-            for try await event in EventSequence(events).cancelOnGracefulShutdown() {
+            for try await event in PlainSequence(events).cancelOnGracefulShutdown() {
                 try await pieces.event(event.kind.rawValue, event.body)
             }
             return nil
@@ -293,16 +336,29 @@ struct NodeRoutes: Sendable {
 }
 
 /// Gives the existential a concrete type, which `cancelOnGracefulShutdown` wants.
-private struct EventSequence: AsyncSequence, Sendable {
-    private let base: any AsyncSequence<NodeEvent, any Error> & Sendable
+private struct PlainSequence<Element: Sendable>: AsyncSequence, Sendable {
+    private let base: any AsyncSequence<Element, any Error> & Sendable
 
-    init(_ base: any AsyncSequence<NodeEvent, any Error> & Sendable) { self.base = base }
+    init(_ base: any AsyncSequence<Element, any Error> & Sendable) { self.base = base }
 
     func makeAsyncIterator() -> Iterator { Iterator(base: base.makeAsyncIterator()) }
 
     struct Iterator: AsyncIteratorProtocol {
-        var base: any AsyncIteratorProtocol<NodeEvent, any Error>
-        mutating func next() async throws -> NodeEvent? { try await base.next(isolation: nil) }
+        var base: any AsyncIteratorProtocol<Element, any Error>
+        mutating func next() async throws -> Element? { try await base.next(isolation: nil) }
+    }
+}
+
+extension Request {
+    fileprivate var wantsEvents: Bool {
+        headers[.accept]?.split(separator: ",").contains {
+            $0.split(separator: ";").first?.trimmingPrefix(while: { $0 == " " }).lowercased() == "text/event-stream"
+        } ?? false
+    }
+
+    /// 0 where there is none, or one that no stream of ours gave.
+    fileprivate var lastEventID: Int {
+        HTTPField.Name("Last-Event-ID").flatMap { headers[$0] }.flatMap { Int($0) } ?? 0
     }
 }
 

@@ -101,10 +101,14 @@ package enum NodeCall: Sendable, Hashable {
     case batch(height: UInt64)
     case account(String)
     case accountHistory(String, ListPage)
+    /// What an account has earned and will, by source.
+    case accountEarnings(String, ListPage)
     case transaction(String)
     case committee
     case supply
     case lightVerify(receipt: String)
+    /// What a training would take; starts nothing.
+    case estimateTraining(TrainingDescription)
     /// What an answer would cost.
     case quote(GenerationRequest)
     // Changes
@@ -123,8 +127,11 @@ package enum NodeCall: Sendable, Hashable {
     case setPrecision(model: String, String?)
     case removeAdapter(String)
     case changeAdapter(String, AdapterAction)
+    case publishAdapter(String)
     case createFusion(FusionDescription)
     case removeFusion(String)
+    /// Answered with the run; nobody waits for its lines.
+    case startTraining(TrainingDescription)
     case changeTraining(String, TrainingAction)
     case transfer(to: String, Amount, wait: Bool)
     case stake(Amount, wait: Bool)

@@ -20,8 +20,9 @@ struct PieceWriter {
     mutating func done() async throws { try await send("data: [DONE]\n\n".utf8) }
     mutating func line(_ value: JSONValue) async throws { try await send(value.serialized(), "\n".utf8) }
 
-    mutating func event(_ name: String, _ value: JSONValue) async throws {
-        try await send("event: \(name)\ndata: ".utf8, value.serialized(), "\n\n".utf8)
+    mutating func event(_ name: String, _ value: JSONValue, id: Int? = nil) async throws {
+        let number = id.map { "id: \($0)\n" } ?? ""
+        try await send("\(number)event: \(name)\ndata: ".utf8, value.serialized(), "\n\n".utf8)
     }
 
     mutating func bytes(_ bytes: [UInt8]) async throws { try await writer.write(ByteBuffer(bytes: bytes)) }

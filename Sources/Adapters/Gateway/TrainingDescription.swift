@@ -30,6 +30,10 @@ package struct TrainingDescription: Sendable, Hashable {
     package var seed: Int?
     package var shuffles: Bool?
     package var evaluationSteps: Int?
+    /// Every so manieth row is kept to evaluate on and not trained on; 0 or nil: none.
+    package var heldOutEvery: Int?
+    /// Whether the network is told of the adapter when it is done; nil: yes.
+    package var publishes: Bool?
 
     package init(name: String, model: String) {
         self.name = name
@@ -94,6 +98,14 @@ extension TrainingDescription {
         seed = try fields.integer("seed", in: 0...Int.max)
         shuffles = try fields.flag("shuffle")
         evaluationSteps = try fields.integer("eval_every", in: 0...1_000_000)
+        heldOutEvery = try fields.integer("eval_nth", in: 0...1_000)
+        guard heldOutEvery != 1 else {
+            throw fields.fault("eval_nth", "must be 0, or between 2 and 1000; it is 1", code: "out_of_range")
+        }
+        guard heldOutEvery ?? 0 == 0 || evaluationRows == nil else {
+            throw fields.fault("eval_nth", "and eval_rows cannot both be given", code: "unsupported_value")
+        }
+        publishes = try fields.flag("publish")
     }
 }
 

@@ -29,6 +29,11 @@ package struct ReceiptPool: Sendable {
     package func contains(_ id: Digest) -> Bool { ids.contains(id) }
     package func fault(of id: Digest) -> ReceiptFault? { quarantine[id] }
 
+    /// In the order of allowances and sequences; no turn is taken.
+    package func first(_ countMax: Int) -> [SignedReceipt] {
+        Array(waiting.keys.sorted().lazy.flatMap { waiting[$0] ?? [] }.prefix(countMax).map(\.receipt))
+    }
+
     /// - Parameter receipt: already checked as far as it can be without the chain's state (signatures, price).
     package mutating func offer(_ receipt: SignedReceipt) -> PoolAnswer<ReceiptFault> {
         let id = receipt.id

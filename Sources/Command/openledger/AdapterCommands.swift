@@ -9,7 +9,7 @@ struct AdapterCommand: AsyncParsableCommand {
         commandName: "adapter", abstract: "Train, import, list, pull, load, pin and fuse LoRA adapters.",
         subcommands: [
             List.self, Show.self, Train.self, Runs.self, Evaluate.self, Import.self, Pull.self, Load.self, Unload.self,
-            Pin.self, Unpin.self, Fuse.self,
+            Pin.self, Unpin.self, Publish.self, Fuse.self,
             Fusions.self, Unfuse.self, Remove.self,
         ])
 
@@ -19,7 +19,7 @@ struct AdapterCommand: AsyncParsableCommand {
         Id      \(value.shown("id"))
         Owner   \(value.shown("owner"))
         Datanet \(value.shown("datanet"))
-        Size    \(byteCount(value["bytes"])), held here: \(value.shown("held"))
+        Size    \(byteCount(value["bytes"])), held here: \(value.shown("held")), published: \(value.shown("published"))
         Memory  \(memory(value))
         Used    \(value.shown("requests")) requests, \(value.shown("cache_hits")) found it in memory, \(value.shown("loads")) loads
         Price   \(value["price"]?.shown("prompt_token") ?? "-") OPEN a prompt token, \(value["price"]?.shown("completion_token") ?? "-") a completion token
@@ -170,6 +170,18 @@ struct AdapterCommand: AsyncParsableCommand {
 
         func perform(_ node: APIClient, _ output: Output) async throws {
             try await AdapterCommand.change("unpin", name, node, output)
+        }
+    }
+
+    struct Publish: NodeCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Tell the network of an adapter that was trained with --no-publish.",
+            discussion: "EXAMPLE\n  openledger adapter publish food")
+        @OptionGroup var global: GlobalOptions
+        @Argument(help: "Name or id.") var name: String
+
+        func perform(_ node: APIClient, _ output: Output) async throws {
+            try await AdapterCommand.change("publish", name, node, output)
         }
     }
 

@@ -58,7 +58,7 @@ struct AccountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "account", abstract: "Balances, transfers, stake and history.",
         subcommands: [
-            Show.self, Transfer.self, Stake.self, Unstake.self, Claim.self, History.self, Faucet.self,
+            Show.self, Transfer.self, Stake.self, Unstake.self, Claim.self, Earnings.self, History.self, Faucet.self,
         ])
 
     struct Show: NodeCommand {
@@ -186,6 +186,45 @@ struct AccountCommand: AsyncParsableCommand {
         func perform(_ node: APIClient, _ output: Output) async throws {
             try await AccountCommand.submit(
                 node, output, "faucet", ["account": account.map(JSONValue.string)], done: "OPEN received")
+        }
+    }
+
+    struct Earnings: NodeCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show what an account earns, by source: estimated, pending and settled.",
+            discussion: "EXAMPLE\n  openledger account earnings")
+        @OptionGroup var global: GlobalOptions
+        @OptionGroup var page: Page
+        @Argument(help: "An account (default: this peer's).") var account = "me"
+
+        func perform(_ node: APIClient, _ output: Output) async throws {
+            let value = try await node.get(APIClient.path("accounts", account, "earnings"), page.query)
+            output.result(value) {
+                var sources = Table("FOR", "SOURCE", "ESTIMATED", "PENDING", "SETTLED", "PAYMENTS")
+                for one in value.list("sources") {
+                    sources.add(
+                        one.shown("note"), one.shown("source"), one.shown("estimated"), one.shown("pending"),
+                        one.shown("settled"), one.shown("payments"))
+                }
+                let unpaid = value.list("unpaid").map {
+                    "\($0.shown("rows")) rows of this account were in a prompt and are owed nothing: "
+                        + SourceReasons.text($0.shown("reason"))
+                }
+                var entries = Table("HEIGHT", "AMOUNT", "NOTE", "SOURCE", "RECEIPT")
+                for one in value.list("entries") {
+                    entries.add(
+                        one.shown("height"), one.shown("sign") + one.shown("amount"), one.shown("note"),
+                        one.shown("source"), short(one.shown("receipt")))
+                }
+                let totals = """
+                    Estimated \(value.shown("estimated")) OPEN
+                    Pending   \(value.shown("pending"))
+                    Settled   \(value.shown("settled"))
+                    Penalties \(value.shown("penalties"))
+                    """
+                return ([totals, "", sources.text] + unpaid + ["", entries.text + page.more(value)])
+                    .joined(separator: "\n")
+            }
         }
     }
 

@@ -5,15 +5,18 @@ enum SourceReasons {
     /// Empty where it is paid.
     static func shown(_ source: JSONValue) -> String {
         guard let reason = source["reason"]?.text else { return "" }
-        let other = source["instead"]?.text.map { " (\($0))" } ?? ""
-        return switch reason {
-        case "duplicate": ": says what an earlier row says, which has its part\(other)"
-        case "echo": ": says in other words what a row says that is paid\(other)"
-        case "threshold": ": stood in the prompt, and the answer owes it too little"
-        case "rank": ": others stand out more"
-        case "rounding": ": less than a millionth"
-        case "unweighed": ": the server did not come to weigh the evidence; nobody is paid"
-        default: ": \(reason)"
+        return ": " + text(reason) + (source["instead"]?.text.map { " (\($0))" } ?? "")
+    }
+
+    static func text(_ reason: String) -> String {
+        switch reason {
+        case "duplicate": "says what an earlier row says, which has its part"
+        case "echo": "says in other words what a row says that is paid"
+        case "threshold": "stood in the prompt, and the answer owes it too little"
+        case "rank": "others stand out more"
+        case "rounding": "less than a millionth"
+        case "unweighed": "the server did not come to weigh the evidence; nobody is paid"
+        default: reason
         }
     }
 }

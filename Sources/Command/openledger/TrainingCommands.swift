@@ -11,9 +11,10 @@ extension AdapterCommand {
             discussion: """
                 Rows are JSON lines: "prompt" and "completion", or "text", or "input_ids" and "labels" (-100 is not
                 scored). The run belongs to the peer: it goes on when this command ends, and when the peer was killed.
-                The same command again joins it.
+                The same command again joins it. --estimate says what it would take, and what is wrong, and starts nothing.
 
                 EXAMPLE
+                  openledger adapter train --model starter --name food --datanet food --epochs 2 --eval-nth 10 --estimate
                   openledger adapter train --model starter --name food --datanet food --epochs 2 --eval-rows held.jsonl
                 """)
         @OptionGroup var global: GlobalOptions
@@ -22,6 +23,7 @@ extension AdapterCommand {
         @Option(help: "A datanet that this peer holds.") var datanet: String?
         @Option(help: ArgumentHelp("A file of rows.", valueName: "FILE.jsonl")) var rows: String?
         @Option(help: ArgumentHelp("Rows to evaluate on.", valueName: "FILE.jsonl")) var evalRows: String?
+        @Option(help: "Keep every so manieth row to evaluate on, instead of a file.") var evalNth: Int?
         @Option(help: "Steps between evaluations (default: before and after).") var evalEvery: Int?
         @Option(help: "Rank of the factors (default: 8).") var rank: Int?
         @Option(help: "Their scale times the rank (default: twice the rank).") var alpha: Double?
@@ -41,6 +43,10 @@ extension AdapterCommand {
         @Option(help: ArgumentHelp("An adapter to go on from.", valueName: "PEFT_DIR")) var `init`: String?
         @Option(help: ArgumentHelp("Write the adapter there too.", valueName: "PEFT_DIR")) var out: String?
         @Option(help: "Of the frozen base: f32 (default), bf16, int8 or int4.") var precision: String?
+        @Flag(inversion: .prefixedNo, help: "Tell the network of the adapter when it is done; later: adapter publish.")
+        var publish = true
+        @Flag(help: "Say what it would take and start nothing.") var estimate = false
+        @Flag(help: "Start it and do not wait; follow it with: adapter runs RUN --follow.") var detach = false
 
         private func body() throws -> JSONValue {
             var members = [JSONMember("model", .string(model)), JSONMember("name", .string(name))]
@@ -50,7 +56,8 @@ extension AdapterCommand {
                 add(key, path.map { .string(absolutePath($0)) })
             }
             for (key, value) in [
-                ("eval_every", evalEvery), ("rank", rank), ("steps", steps), ("batch", batch), ("warmup", warmup),
+                ("eval_nth", evalNth), ("eval_every", evalEvery), ("rank", rank), ("steps", steps), ("batch", batch),
+                ("warmup", warmup),
                 ("seed", seed),
             ] { add(key, value.map { .integer($0) }) }
             for (key, value) in [
@@ -61,6 +68,7 @@ extension AdapterCommand {
             add("precision", precision.map { .string($0) })
             add("rslora", rslora ? .bool(true) : nil)
             add("shuffle", noShuffle ? .bool(false) : nil)
+            add("publish", publish ? nil : .bool(false))
             if let betas {
                 let numbers = betas.split(separator: ",").map { Double($0.trimmingCharacters(in: .whitespaces)) }
                 guard numbers.count == 2, let first = numbers[0], let second = numbers[1] else {
@@ -72,6 +80,17 @@ extension AdapterCommand {
         }
 
         func perform(_ node: APIClient, _ output: Output) async throws {
+            if estimate {
+                let value = try await node.post("trainings/estimate", try body())
+                output.result(value) { TrainingLine.estimate(value) }
+                if value["valid"]?.flag != true { throw Ending(status: .refused) }
+                return
+            }
+            if detach {
+                let wanted = JSONValue.members((try body().memberList ?? []) + [JSONMember("follow", .bool(false))])
+                let run = try await node.post("trainings", wanted)
+                return output.result(run) { "run \(run.shown("run")) is \(run.shown("state"))" }
+            }
             try await node.stream("trainings", try body()) { event in
                 output.event(event) { TrainingLine.text(event) }
             }
@@ -127,7 +146,7 @@ extension AdapterCommand {
                 }
             output.result(value) {
                 "\(value.shown("name")): \(value.shown("state")), step \(value.shown("step")) of \(value.shown("steps"))"
-                    + (value["reason"]?.text.map { "; \($0)" } ?? "")
+                    + (value["reason"]?.text.map { "; \($0)" } ?? "") + TrainingLine.figures(value)
             }
         }
     }
@@ -168,6 +187,45 @@ extension AdapterCommand {
 
 /// One event of a run as a line.
 enum TrainingLine {
+    private static func seconds(_ value: JSONValue?) -> String { value?.double.map { "\(oneDecimal($0)) s" } ?? "-" }
+
+    /// What was foretold and what it took.
+    static func figures(_ value: JSONValue) -> String {
+        func line(_ name: String, _ figures: JSONValue?) -> String {
+            guard let figures, !figures.isNull else { return "" }
+            return "\n\(name) \(byteCount(figures["memory_bytes"])) of memory, \(seconds(figures["seconds"]))"
+        }
+        return line("Foretold", value["predicted"]) + line("Measured", value["actual"])
+    }
+
+    static func estimate(_ value: JSONValue) -> String {
+        var lines: [String] = []
+        if value["rows"]?.integer != nil {
+            let heldOut = value["eval_rows"]?.integer ?? 0
+            lines.append(
+                "Rows    \(value.shown("rows")) of \(value.shown("row_tokens")) tokens"
+                    + (heldOut > 0 ? ", and \(heldOut) held out" : ""))
+        }
+        if value["memory_bytes"]?.integer != nil {
+            lines.append("Steps   \(value.shown("steps")), \(value.shown("parameters")) parameters")
+            let left = value["memory_left_bytes"].flatMap { $0.isNull ? nil : ", \(byteCount($0)) are free" } ?? ""
+            lines.append("Memory  \(byteCount(value["memory_bytes"]))\(left)")
+        }
+        if value["seconds"]?.double != nil {
+            let basis =
+                value["measured"]?.flag == true
+                ? "as it was measured here" : "a guess: this base was not timed here yet"
+            lines.append("Time    \(seconds(value["seconds"])), \(basis)")
+        }
+        lines.append("Price   \(value.shown("price")) OPEN")
+        lines += value.list("warnings").map { "note: \($0.shown("message"))" }
+        lines += value.list("row_faults").map { "fault: \($0.shown("message"))" }
+        lines += value.list("faults").map {
+            "fault: \($0["param"]?.text.map { "\($0): " } ?? "")\($0.shown("message"))"
+        }
+        return lines.joined(separator: "\n")
+    }
+
     static func text(_ event: JSONValue) -> String? {
         switch event["event"]?.text {
         case "start":

@@ -25,19 +25,31 @@ package struct FrozenLayer: Sendable {
     package var matrices: [PackedMatrix] { [query, key, value, output, gate, up, down] }
 }
 
+extension ModelConfig {
+    /// Refuses by name what is not trained so far.
+    package func checkTrainable() throws(ModelFault) {
+        guard case .grouped = attention.kind else {
+            throw .unsupported(file: "the model", feature: "training through latent attention (\(family))")
+        }
+        for plan in plans {
+            guard case .dense = plan.feedForward else {
+                throw .unsupported(file: "the model", feature: "training through experts (\(family))")
+            }
+        }
+    }
+}
+
 extension LoadedModel {
     /// All layers, of a whole model whose layers are dense.
     package func frozenLayers() throws(ModelFault) -> [FrozenLayer] {
+        try config.checkTrainable()
         guard range == 0..<config.layers else {
             throw .unsupported(file: "the model", feature: "training on layers \(range) alone")
         }
         var frozen: [FrozenLayer] = []
         for layer in layers {
-            guard case .grouped(let attention) = layer.attention else {
-                throw .unsupported(file: "the model", feature: "training through latent attention (\(config.family))")
-            }
-            guard case .dense(let unit) = layer.feedForward else {
-                throw .unsupported(file: "the model", feature: "training through experts (\(config.family))")
+            guard case .grouped(let attention) = layer.attention, case .dense(let unit) = layer.feedForward else {
+                preconditionFailure("a layer is what its plan says")
             }
             frozen.append(
                 FrozenLayer(

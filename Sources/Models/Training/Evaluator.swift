@@ -14,7 +14,7 @@ package final class Evaluator {
         model: LoadedModel, adapter: AdapterFactors?, rows: [TrainingRow], pool: any WorkerPool = SerialPool(),
         instructionSet: InstructionSet = .best, tokensMax: Int = TrainingLimit.packedTokensMax
     ) throws {
-        let (layout, longest) = try Self.plan(model, adapter, rows)
+        let (layout, longest) = try Self.plan(model.config, adapter, rows)
         let parameters = AdapterParameters(layout)
         parameters.read(adapter?.modules ?? [])
         gradient = try GradientPass(
@@ -25,25 +25,25 @@ package final class Evaluator {
     }
 
     private static func plan(
-        _ model: LoadedModel, _ adapter: AdapterFactors?, _ rows: [TrainingRow]
+        _ config: ModelConfig, _ adapter: AdapterFactors?, _ rows: [TrainingRow]
     ) throws -> (AdapterLayout, longest: Int) {
-        _ = try model.frozenLayers()
+        try config.checkTrainable()
         let longest = rows.reduce(0) { max($0, $1.inputCount) }
-        guard longest <= min(TrainingLimit.rowTokensMax, model.config.contextTokens) else {
+        guard longest <= min(TrainingLimit.rowTokensMax, config.contextTokens) else {
             throw TrainingFault.rows("a row has \(longest + 1) tokens, more than the model takes")
         }
-        return (AdapterLayout(adapter?.chosen ?? [], config: model.config), longest)
+        return (AdapterLayout(adapter?.chosen ?? [], config: config), longest)
     }
 
     /// Bytes that it takes beside the base, before it is made.
     package static func byteCount(
-        model: LoadedModel, adapter: AdapterFactors?, rows: [TrainingRow], width: Int,
+        base: TrainingBase, adapter: AdapterFactors?, rows: [TrainingRow], width: Int,
         tokensMax: Int = TrainingLimit.packedTokensMax
     ) throws -> Int {
-        let (layout, longest) = try plan(model, adapter, rows), memory = FloatMemory(measures: true)
+        let (layout, longest) = try plan(base.config, adapter, rows), memory = FloatMemory(measures: true)
         _ = try GradientPass(
-            model: model, parameters: AdapterParameters(layout, memory: memory), pool: SerialPool(width: width),
-            instructionSet: .best, tokensMax: tokensMax, rowTokensMax: longest, keptBytesMax: 0, memory: memory)
+            measuring: base, parameters: AdapterParameters(layout, memory: memory), width: width, tokensMax: tokensMax,
+            rowTokensMax: longest, keptBytesMax: 0, memory: memory)
         return memory.byteCount
     }
 

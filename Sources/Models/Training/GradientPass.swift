@@ -34,7 +34,8 @@ struct LayerTape {
 }
 
 package final class GradientPass {
-    let model: LoadedModel
+    /// Nil where the pass only measures.
+    private let loaded: LoadedModel?
     let layers: [FrozenLayer]
     let config: ModelConfig
     let parameters: AdapterParameters
@@ -63,19 +64,45 @@ package final class GradientPass {
 
     package var byteCount: Int { memory.byteCount }
 
+    var model: LoadedModel {
+        guard let loaded else { preconditionFailure("a pass that measures computes nothing") }
+        return loaded
+    }
+
+    convenience init(
+        model: LoadedModel, parameters: AdapterParameters, pool: any WorkerPool, instructionSet: InstructionSet,
+        tokensMax: Int, rowTokensMax: Int, keptBytesMax: Int
+    ) throws(ModelFault) {
+        try self.init(
+            TrainingBase(model), model, parameters: parameters, pool: pool, instructionSet: instructionSet,
+            tokensMax: tokensMax, rowTokensMax: rowTokensMax, keptBytesMax: keptBytesMax, memory: FloatMemory())
+    }
+
+    /// A pass that has a `byteCount` and cannot run; the base needs no weights for it.
+    /// - Parameter memory: one that measures.
+    convenience init(
+        measuring base: TrainingBase, parameters: AdapterParameters, width: Int, tokensMax: Int, rowTokensMax: Int,
+        keptBytesMax: Int, memory: FloatMemory
+    ) throws(ModelFault) {
+        precondition(memory.measures)
+        try self.init(
+            base, nil, parameters: parameters, pool: SerialPool(width: width), instructionSet: .best,
+            tokensMax: tokensMax, rowTokensMax: rowTokensMax, keptBytesMax: keptBytesMax, memory: memory)
+    }
+
     /// - Parameters:
     ///   - tokensMax: of one packed batch; a longer row makes a batch of its own, up to `rowTokensMax`.
     ///   - keptBytesMax: where the forward halves of all layers take more, each is made a second time when it is needed.
-    ///   - memory: one that measures gives a pass that has a `byteCount` and cannot run.
-    init(
-        model: LoadedModel, parameters: AdapterParameters, pool: any WorkerPool, instructionSet: InstructionSet,
-        tokensMax: Int, rowTokensMax: Int, keptBytesMax: Int, memory: FloatMemory = FloatMemory()
+    private init(
+        _ base: TrainingBase, _ model: LoadedModel?, parameters: AdapterParameters, pool: any WorkerPool,
+        instructionSet: InstructionSet, tokensMax: Int, rowTokensMax: Int, keptBytesMax: Int, memory: FloatMemory
     ) throws(ModelFault) {
-        layers = try model.frozenLayers()
-        self.model = model
+        let config = base.config
+        try config.checkTrainable()
+        layers = try model?.frozenLayers() ?? []
+        loaded = model
         self.parameters = parameters
         self.pool = pool
-        let config = model.config
         self.config = config
         isa = instructionSet.code
         let width = max(1, pool.width)
@@ -88,7 +115,7 @@ package final class GradientPass {
         heads = config.heads
         self.keyValueHeads = keyValueHeads
         self.dimension = dimension
-        feedForwardWidth = layers.reduce(0) { max($0, $1.gate.rows) }
+        feedForwardWidth = base.feedForwardWidth
         let rowsMax = rowsMax, heads = heads, widest = feedForwardWidth
         func rows(_ columns: Int) -> FloatRows { memory.rows(rowsMax, columns: columns) }
         let normsHeads = config.attention.headNorms, normsAfter = config.attention.norms == .beforeAndAfter
@@ -113,8 +140,7 @@ package final class GradientPass {
         space = GradientSpace(
             memory, config: config, rows: rowsMax, rowTokens: rowTokensMax, slices: width, widest: widest,
             groupWidths: groupWidths, heads: heads, keyValueHeads: keyValueHeads, dimension: dimension,
-            isQuantized: model.precision.isQuantized,
-            headRows: model.frozenHead.rows)
+            isQuantized: base.precision.isQuantized, headRows: config.vocabulary)
         self.memory = memory
     }
 

@@ -70,6 +70,12 @@ package final class InfluencePass {
         return memory.byteCount
     }
 
+    /// Bytes that the index of so many rows takes while it is made; 0 for a layout that none is made for.
+    static func indexByteCount(_ layout: AdapterLayout, rows: Int) -> Int {
+        guard let projection = try? InfluenceProjection(layout, rows: Digest(sha256: [])) else { return 0 }
+        return InfluenceIndexBuilder.byteCount(projection.shape, rows: rows)
+    }
+
     /// The projected gradient of each row: of the mean loss of its scored tokens; zeros where nothing is scored.
     /// - Parameter isWanted: asked before each packed batch; false ends it.
     /// - Returns: false where it was ended.

@@ -17,12 +17,14 @@ package struct RowWriter {
     /// Rows that were cut.
     package private(set) var cutCount = 0
 
-    package init(model: LoadedModel) {
-        tokenizer = model.tokenizer
-        template = model.template
-        endToken = model.tokenizer?.endToken ?? model.config.endTokens.first
-        vocabulary = model.config.vocabulary
-        tokensMax = min(TrainingLimit.rowTokensMax, model.config.contextTokens)
+    package init(model: LoadedModel) { self.init(base: TrainingBase(model)) }
+
+    package init(base: TrainingBase) {
+        tokenizer = base.tokenizer
+        template = base.template
+        endToken = base.tokenizer?.endToken ?? base.config.endTokens.first
+        vocabulary = base.config.vocabulary
+        tokensMax = min(TrainingLimit.rowTokensMax, base.config.contextTokens)
     }
 
     package mutating func row(_ content: RowContent) throws(TrainingFault) -> TrainingRow {

@@ -65,7 +65,7 @@ package final class Trainer {
         initial: AdapterFactors? = nil, pool: any WorkerPool = SerialPool(), instructionSet: InstructionSet = .best,
         tokensMax: Int = TrainingLimit.packedTokensMax, keptBytesMax: Int = 1 << 30
     ) throws {
-        let (layout, longest) = try Self.plan(model, rows, heldOut, settings, initial)
+        let (layout, longest) = try Self.plan(TrainingBase(model), rows, heldOut, settings, initial)
         parameters = AdapterParameters(layout)
         if let initial {
             parameters.read(initial.modules)
@@ -82,28 +82,36 @@ package final class Trainer {
         order = RowOrder(rows: rows.count, seed: settings.seed, shuffles: settings.shuffles)
     }
 
-    /// Bytes that a run takes beside the base, before anything is made, and with its influence pass after the last step.
+    /// Bytes that a run takes beside the base, before anything is made: for its steps, with its influence pass after the
+    /// last one, and for the index that this pass makes (0 where there would be none).
     package static func byteCounts(
-        model: LoadedModel, rows: [TrainingRow], heldOut: [TrainingRow] = [], settings: TrainingSettings,
+        base: TrainingBase, rows: [TrainingRow], heldOut: [TrainingRow] = [], settings: TrainingSettings,
         initial: AdapterFactors? = nil, width: Int, tokensMax: Int = TrainingLimit.packedTokensMax, keptBytesMax: Int
-    ) throws -> (steps: Int, influence: Int) {
-        let (layout, longest) = try plan(model, rows, heldOut, settings, initial)
+    ) throws -> (steps: Int, influence: Int, index: Int) {
+        let (layout, longest) = try plan(base, rows, heldOut, settings, initial)
         let memory = FloatMemory(measures: true)
         _ = try GradientPass(
-            model: model, parameters: AdapterParameters(layout, memory: memory), pool: SerialPool(width: width),
-            instructionSet: .best, tokensMax: tokensMax, rowTokensMax: longest, keptBytesMax: keptBytesMax,
-            memory: memory)
+            measuring: base, parameters: AdapterParameters(layout, memory: memory), width: width, tokensMax: tokensMax,
+            rowTokensMax: longest, keptBytesMax: keptBytesMax, memory: memory)
         let influence = InfluencePass.byteCount(layout, rowsMax: max(tokensMax, longest), width: width)
-        return (memory.byteCount, memory.byteCount + influence)
+        return (
+            memory.byteCount, memory.byteCount + influence, InfluencePass.indexByteCount(layout, rows: rows.count)
+        )
     }
+
+    /// Numbers that a run changes.
+    package static func parameterCount(
+        base: TrainingBase, settings: TrainingSettings, initial: AdapterFactors? = nil
+    ) -> Int { layout(base, settings, initial).count }
 
     /// What is trained, and the tokens of the longest row. Nothing is laid out for what cannot be trained.
     private static func plan(
-        _ model: LoadedModel, _ rows: [TrainingRow], _ heldOut: [TrainingRow], _ settings: TrainingSettings,
+        _ base: TrainingBase, _ rows: [TrainingRow], _ heldOut: [TrainingRow], _ settings: TrainingSettings,
         _ initial: AdapterFactors?
     ) throws -> (AdapterLayout, longest: Int) {
         if let fault = settings.fault { throw TrainingFault.settings(fault) }
-        _ = try model.frozenLayers()
+        let config = base.config
+        try config.checkTrainable()
         let kept = rows.filter { $0.scoredCount > 0 }
         guard !kept.isEmpty, rows.count <= TrainingLimit.rowsMax else {
             throw TrainingFault.rows(
@@ -112,23 +120,29 @@ package final class Trainer {
                     : "more than \(TrainingLimit.rowsMax) rows")
         }
         let longest = (kept + heldOut).reduce(0) { max($0, $1.inputCount) }
-        guard longest <= min(TrainingLimit.rowTokensMax, model.config.contextTokens) else {
+        guard longest <= min(TrainingLimit.rowTokensMax, config.contextTokens) else {
             throw TrainingFault.rows(
                 "a row has \(longest + 1) tokens, the model and this peer take at most "
-                    + "\(min(TrainingLimit.rowTokensMax, model.config.contextTokens))")
+                    + "\(min(TrainingLimit.rowTokensMax, config.contextTokens))")
         }
-        for row in rows + heldOut where row.tokens.contains(where: { $0 < 0 || Int($0) >= model.config.vocabulary }) {
-            throw TrainingFault.rows("a row has a token id outside the vocabulary of \(model.config.vocabulary)")
+        for row in rows + heldOut where row.tokens.contains(where: { $0 < 0 || Int($0) >= config.vocabulary }) {
+            throw TrainingFault.rows("a row has a token id outside the vocabulary of \(config.vocabulary)")
         }
+        return (layout(base, settings, initial), longest)
+    }
+
+    private static func layout(
+        _ base: TrainingBase, _ settings: TrainingSettings, _ initial: AdapterFactors?
+    ) -> AdapterLayout {
         let chosen =
             if let initial {
                 initial.chosen
             } else {
-                model.config.allModules.map {
+                base.config.allModules.map {
                     (layer: $0.layer, module: $0.module, rank: settings.rank, scale: settings.scale)
                 }
             }
-        return (AdapterLayout(chosen, config: model.config), longest)
+        return AdapterLayout(chosen, config: base.config)
     }
 
     /// The gradients of a step's rows, left in the parameters.

@@ -96,11 +96,13 @@ package struct TrainingManifest: Hashable, Sendable {
 extension TrainingSettings {
     /// Ascending by name, numbers as decimal text.
     package var named: [(name: String, value: String)] {
-        [
+        let heldOut = heldOutEvery > 0 ? [(name: "eval_nth", value: "\(heldOutEvery)")] : []
+        return [
             ("alpha", "\(alpha)"), ("batch", "\(batch)"), ("beta1", "\(firstBeta)"), ("beta2", "\(secondBeta)"),
-            ("clip", "\(clip)"), ("eps", "\(epsilon)"), ("lr", "\(learningRate)"), ("rank", "\(rank)"),
-            ("rslora", "\(rootScaled)"), ("schedule", schedule.rawValue), ("seed", "\(seed)"),
-            ("shuffle", "\(shuffles)"),
+            ("clip", "\(clip)"), ("eps", "\(epsilon)"),
+        ] + heldOut + [
+            ("lr", "\(learningRate)"), ("rank", "\(rank)"), ("rslora", "\(rootScaled)"),
+            ("schedule", schedule.rawValue), ("seed", "\(seed)"), ("shuffle", "\(shuffles)"),
             ("steps", "\(steps)"), ("warmup", "\(warmup)"), ("weight_decay", "\(weightDecay)"),
         ]
     }
@@ -133,5 +135,9 @@ extension TrainingSettings {
         self.steps = steps
         self.warmup = warmup
         weightDecay = decay
+        if let text = values["eval_nth"] {
+            guard let every = Int(text) else { return nil }
+            heldOutEvery = every
+        }
     }
 }

@@ -16,7 +16,11 @@ package struct TrainingRows: Sendable {
 
     /// JSON lines of texts or of token ids, by the first one.
     package init(jsonl bytes: [UInt8], file: String, model: LoadedModel) throws(TrainingFault) {
-        var writer = RowWriter(model: model)
+        try self.init(jsonl: bytes, file: file, base: TrainingBase(model))
+    }
+
+    package init(jsonl bytes: [UInt8], file: String, base: TrainingBase) throws(TrainingFault) {
+        var writer = RowWriter(base: base)
         if RowWriter.holdsTokens(bytes) {
             rows = try writer.tokenRows(bytes, file: file)
             leaves = rows.map { MerkleTree.leafDigest($0.leaf) }

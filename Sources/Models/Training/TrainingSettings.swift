@@ -9,6 +9,7 @@ package enum TrainingLimit {
     package static let rowTokensMax = 4096
     /// Tokens that are computed at once, unless one row is longer.
     package static let packedTokensMax = 1024
+    package static let heldOutEveryMax = 1000
 }
 
 package struct TrainingSettings: Hashable, Sendable {
@@ -37,6 +38,8 @@ package struct TrainingSettings: Hashable, Sendable {
     package var clip = 0.0
     package var seed: UInt64 = 0
     package var shuffles = true
+    /// Every so manieth row was kept for evaluation and not trained on; 0: none, and it says nothing of other files.
+    package var heldOutEvery = 0
 
     package init() {}
 
@@ -71,6 +74,9 @@ package struct TrainingSettings: Hashable, Sendable {
         }
         if !finite(epsilon, 1e-30...1) { return "epsilon is not between 1e-30 and 1" }
         if !finite(clip, 0...1e9) { return "the clip is negative" }
+        if heldOutEvery != 0, !(2...TrainingLimit.heldOutEveryMax).contains(heldOutEvery) {
+            return "rows are held out every 2 to every \(TrainingLimit.heldOutEveryMax)"
+        }
         return nil
     }
 }

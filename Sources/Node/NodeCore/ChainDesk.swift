@@ -123,6 +123,15 @@ extension Node {
 
     package func isPooled(receipt id: Digest) -> Bool { chain.receipts.contains(id) }
     package func isPooled(transaction id: Digest) -> Bool { chain.transactions.contains(id) }
+    /// Of the first so many that wait, those that pay something to an account.
+    package func pooledReceipts(paying account: AccountID, countMax: Int) -> [SignedReceipt] {
+        chain.receipts.first(countMax).filter { signed in
+            let receipt = signed.receipt
+            return receipt.server == account || receipt.model.owner == account
+                || receipt.model.adapters.contains { $0.owner == account }
+                || receipt.data.contributors.contains { $0.account == account }
+        }
+    }
     package func refusal(ofReceipt id: Digest) -> ReceiptFault? { chain.receipts.fault(of: id) }
     package func refusal(ofTransaction id: Digest) -> TransactionFault? { chain.transactions.fault(of: id) }
 

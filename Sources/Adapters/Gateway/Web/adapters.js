@@ -53,6 +53,7 @@ function overview(list, act) {
     table('Adapters', [
       ['Name', (a) => [h('strong', {}, a.name), h('div', { class: 'soft small' }, `${a.model ?? '–'}${a.rank ? `, rank ${a.rank}` : ''}, ${bytes(a.bytes)}`)]],
       ['State', (a) => [pill(...(states[a.state] ?? [a.state, ''])), a.pinned ? [' ', pill('pinned', 'good')] : null,
+        a.published === false ? [' ', pill('not published', 'warn')] : null,
         a.running || a.queued ? h('div', { class: 'small soft' }, `${count(a.running)} running, ${count(a.queued)} waiting`) : null,
         a.last_fault ? h('div', { class: 'small' }, `Last fault: ${a.last_fault}`) : null]],
       ['Last used', (a) => time(a.last_used_ms)],
@@ -60,7 +61,8 @@ function overview(list, act) {
       ['Owner', (a) => (a.owner ? idText(a.owner) : '–')],
       ['Actions', (a) => h('span', { class: 'row-actions' }, a.held === 'none' ? button(a, 'pull', 'Fetch')
         : [a.state === 'resident' ? button(a, 'unload', 'Unload') : button(a, 'load', 'Load'),
-          a.pinned ? button(a, 'unpin', 'Unpin') : button(a, 'pin', 'Pin')])],
+          a.pinned ? button(a, 'unpin', 'Unpin') : button(a, 'pin', 'Pin'),
+          a.published === false ? button(a, 'publish', 'Publish') : null])],
     ], list)];
 }
 

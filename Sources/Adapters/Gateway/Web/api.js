@@ -11,6 +11,7 @@ const storageKey = 'openledger-session';
 const channel = 'BroadcastChannel' in window ? new BroadcastChannel('openledger-session') : null;
 const listeners = new Set();
 const tabAnswerMilliseconds = 250;
+const followAgainMilliseconds = 1000;
 
 export class ApiFault extends Error {
   constructor(status, body, retryAfter) {
@@ -87,8 +88,8 @@ export const reach = {
   },
 };
 
-async function call(method, path, { body, type, signal, bearer = session.token } = {}) {
-  const headers = {};
+async function call(method, path, { body, type, signal, bearer = session.token, headers: extra } = {}) {
+  const headers = { ...extra };
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   if (body !== undefined) headers['Content-Type'] = type ?? 'application/json';
   let response;
@@ -109,12 +110,31 @@ async function call(method, path, { body, type, signal, bearer = session.token }
   if (fault.code === 'invalid_token' && bearer === session.token) {
     // The peer was restarted, or the session is too old: reading needs none.
     session.set(null);
-    if (method === 'GET') return call(method, path, { signal, bearer: null });
+    if (method === 'GET') return call(method, path, { signal, bearer: null, headers: extra });
   }
   throw fault;
 }
 
 const part = encodeURIComponent;
+
+/** Reads blocks of `field: value` lines; resolves to whether `take` answered true before the end. */
+async function eventsOf(response, take) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return false;
+      rest += value;
+      const blocks = rest.split('\n\n');
+      rest = blocks.pop();
+      for (const block of blocks) {
+        const fields = Object.fromEntries(block.split('\n').map((line) => /^(\w+): ?(.*)$/.exec(line)?.slice(1)).filter(Boolean));
+        if (fields.data !== undefined && take(fields.event, fields.id, JSON.parse(fields.data))) return true;
+      }
+    }
+  } finally { reader.cancel().catch(() => {}); }
+}
 
 export const api = {
   get: async (path, options) => (await call('GET', path, options)).json(),
@@ -141,6 +161,26 @@ export const api = {
     }
     if (last?.event !== 'done') throw new Error('The connection ended before the answer did.');
     return last;
+  },
+  /** Server-sent events, from the first on: calls `take` with each one's object until it answers true. A connection that is lost
+      is made again and goes on behind the last numbered event. An event that is an error is thrown. */
+  async follow(path, take, signal) {
+    let lastID = null;
+    while (!signal.aborted) {
+      const headers = { Accept: 'text/event-stream', ...(lastID === null ? {} : { 'Last-Event-ID': lastID }) };
+      const isOver = await call('GET', path, { signal, headers })
+        .then((response) => eventsOf(response, (name, id, data) => {
+          if (name === 'error') throw new ApiFault(500, data);
+          lastID = id ?? lastID;
+          return take(data);
+        }))
+        .catch((error) => {
+          if (error.name === 'AbortError' || error instanceof ApiFault) throw error;
+          return false; // the connection, not the peer's answer
+        });
+      if (isOver) return;
+      await new Promise((resolve) => { setTimeout(resolve, followAgainMilliseconds); });
+    }
   },
 };
 

@@ -4,7 +4,10 @@ import { h, fill, fault, open } from './dom.js';
 import { api, reach, session } from './api.js';
 import { home } from './home.js';
 import { chat } from './chat.js';
+import { factory } from './factory.js';
+import { run } from './run.js';
 import { adapters } from './adapters.js';
+import { earnings } from './earnings.js';
 import { receipts, receipt } from './receipts.js';
 import { network } from './network.js';
 import { datanets, datanet } from './datanets.js';
@@ -12,6 +15,7 @@ import { chain, batch } from './chain.js';
 
 const routes = [
   [/^\/$/, 'Home', home], [/^\/chat$/, 'Chat', chat], [/^\/adapters$/, 'Adapters', adapters],
+  [/^\/factory$/, 'Model factory', factory], [/^\/factory\/([0-9a-f]+)$/, 'Training run', run], [/^\/earnings$/, 'Earnings', earnings],
   [/^\/receipts$/, 'Receipts', receipts],
   [/^\/receipts\/(.+)$/, 'Receipt', receipt], [/^\/network$/, 'Network', network],
   [/^\/datanets$/, 'Datanets', datanets], [/^\/datanets\/(.+)$/, 'Datanet', datanet],
@@ -28,8 +32,10 @@ let leave = new AbortController();
 let hasFailed = false;
 
 /** What a page is given: a signal that ends when it is left, and the frame's services. */
-const frame = (signal) => ({
+const frame = (signal, query) => ({
   signal,
+  /** What the address says behind its "?". */
+  query,
   refreshBalance,
   /** Resolves to whether the page may spend and change; asks for the secret if not. */
   needSession: async () => session.isOpen || askForSecret(),
@@ -44,7 +50,7 @@ async function show() {
   leave = new AbortController();
   const { signal } = leave;
   hasFailed = false;
-  const path = location.hash.replace(/^#/, '') || '/';
+  const [path, query] = (location.hash.replace(/^#/, '') || '/').split('?', 2);
   const known = routes.map(([form, title, page]) => [form.exec(path), title, page]).find(([match]) => match);
   for (const link of document.querySelectorAll('.top nav a')) {
     const target = link.getAttribute('href').slice(1);
@@ -63,7 +69,7 @@ async function show() {
   fill(main, body);
   window.scrollTo(0, 0);
   try {
-    await page(body, frame(signal), ...match.slice(1).map(decodeURIComponent));
+    await page(body, frame(signal, new URLSearchParams(query ?? '')), ...match.slice(1).map(decodeURIComponent));
   } catch (error) {
     if (signal.aborted || error.name === 'AbortError') return;
     hasFailed = true;

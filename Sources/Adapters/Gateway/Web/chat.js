@@ -108,7 +108,17 @@ export async function chat(body, frame) {
     hasModels ? form : h('div', { class: 'card empty' }, h('strong', {}, 'No model yet'),
       'Import one with: ', h('code', {}, 'openledger model import DIR --name N')),
     turns);
+  // Who comes from somewhere else may have chosen already.
+  const wish = (control, name) => {
+    const value = frame.query.get(name);
+    if (value && [...control.options].some((o) => o.value === value)) control.value = value;
+  };
+  wish(model, 'model');
   showModel();
+  wish(adapter, 'adapter');
+  wish(datanet, 'datanet');
+  base.input.checked = frame.query.get('compare') === '1' && adapter.value !== '';
+  showColumns();
   if (hasModels) prompt.focus({ preventScroll: true });
 }
 

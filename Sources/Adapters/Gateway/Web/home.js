@@ -30,7 +30,7 @@ function view(status) {
       h('section', { class: 'card', 'aria-label': 'Balance' },
         h('h2', {}, 'Balance'),
         h('p', { class: 'money', title: `${balance.free} OPEN` }, open(balance.free, 4), ' ', h('small', {}, 'OPEN free')),
-        facts(['Pending', amount(balance.pending)], ['Locked', amount(balance.locked)], ['Staked', amount(balance.staked)])),
+        facts(['Pending', [amount(balance.pending), ' ', h('a', { href: '#/earnings' }, 'Earnings')]], ['Locked', amount(balance.locked)], ['Staked', amount(balance.staked)])),
       h('section', { class: 'card', 'aria-label': 'Ledger' },
         h('h2', {}, 'Ledger'),
         facts(

@@ -19,6 +19,8 @@ struct FolderFacts: Hashable, Sendable {
     var alpha: UInt64?
     /// What it is served in; nil: in what the peer's settings say.
     var precision: Precision?
+    /// Not told to the network, and not served to others.
+    var isWithheld = false
 }
 
 enum FolderCheck {

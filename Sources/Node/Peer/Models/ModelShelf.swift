@@ -30,6 +30,8 @@ package struct Shelved: Hashable, Sendable {
     package var alpha: Double? { facts.alpha.map { Double($0) / 1e6 } }
     /// What a model is served in; nil: in what the peer's settings say.
     package var precision: Precision? { facts.precision }
+    /// Whether it is this peer's own: not told to the network, and not served to others, until it is published.
+    package var isWithheld: Bool { facts.isWithheld }
     package var bytes: UInt64 { folder.totalBytes }
     package var kind: FolderKind { folder.kind }
     package var name: String { folder.name }
@@ -112,14 +114,16 @@ package final class ModelShelf: Sendable {
     /// folder again gives the same manifest.
     /// - Parameter precision: what a model is to be served in. Where it is nil, that of an earlier import stays; a GGUF of
     ///   one kind of blocks that are ours is served in them.
+    /// - Parameter isWithheld: whether it stays this peer's own; what is published already stays published.
     package func importFolder(
-        path: String, kind: FolderKind, name: String, base: CID? = nil, precision: Precision? = nil
+        path: String, kind: FolderKind, name: String, base: CID? = nil, precision: Precision? = nil,
+        isWithheld: Bool = false
     ) throws(ShelfFault) -> (CID, FolderManifest) {
-        try changing.withLock { _ throws(ShelfFault) in try take(path, kind, name, base, precision) }
+        try changing.withLock { _ throws(ShelfFault) in try take(path, kind, name, base, precision, isWithheld) }
     }
 
     private func take(
-        _ path: String, _ kind: FolderKind, _ name: String, _ base: CID?, _ precision: Precision?
+        _ path: String, _ kind: FolderKind, _ name: String, _ base: CID?, _ precision: Precision?, _ isWithheld: Bool
     ) throws(ShelfFault) -> (CID, FolderManifest) {
         guard (base != nil) == (kind == .adapter) else {
             throw .folder(path: path, reason: "an adapter has a base model, and a model has none")
@@ -137,6 +141,7 @@ package final class ModelShelf: Sendable {
             FolderManifest(kind: kind, name: name, base: base, files: imported), path: path)
         let cid = manifest.cid
         facts.precision = precision ?? (entry(cid) ?? Shelved(manifest: cid, folder: manifest, facts: facts)).precision
+        facts.isWithheld = isWithheld && entry(cid)?.isWithheld ?? true
         try onDisk { () throws(StorageFault) in try blobs.putAndWait(cid, manifest.encoded()) }
         try put(Shelved(manifest: cid, folder: manifest, facts: facts), facts)
         return (cid, manifest)
@@ -208,6 +213,17 @@ package final class ModelShelf: Sendable {
         }
     }
 
+    /// From now on the network is told of it. Doing it again is no fault.
+    package func publish(_ cid: CID) throws(ShelfFault) {
+        try changing.withLock { _ throws(ShelfFault) in
+            guard let entry = entry(cid) else { throw .unknown(cid) }
+            guard entry.isWithheld else { return }
+            var facts = entry.facts
+            facts.isWithheld = false
+            try put(Shelved(manifest: cid, folder: entry.folder, facts: facts), facts)
+        }
+    }
+
     // MARK: Removing
 
     /// Takes a model or an adapter off the shelf and its files off the disk, but for those that others share. Engines that
@@ -251,6 +267,7 @@ package final class ModelShelf: Sendable {
         if let rank = facts.rank { pairs.append(("rank", .unsigned(UInt64(max(0, rank))))) }
         if let alpha = facts.alpha { pairs.append(("alpha", .unsigned(alpha))) }
         if let precision = facts.precision { pairs.append(("precision", .text(precision.rawValue))) }
+        if facts.isWithheld { pairs.append(("withheld", .bool(true))) }
         return CBOR.map(pairs).encoded()
     }
 
@@ -270,6 +287,7 @@ package final class ModelShelf: Sendable {
             }
             facts.precision = precision
         }
+        if case .bool(let isWithheld) = fields.optionalValue("withheld") { facts.isWithheld = isWithheld }
         try fields.finish()
         return facts
     }

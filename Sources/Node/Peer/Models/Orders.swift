@@ -43,6 +43,10 @@ extension InferenceService {
     ) {
         let plan: OrderPlan
         do throws(JobFault) {
+            // To others what is withheld is not here.
+            for use in order.adapters where order.payer.text != peer && shelf.entry(use.adapter)?.isWithheld == true {
+                throw JobFault(.unknown(use.adapter), code: "adapter")
+            }
             plan = try OrderPlan(order, shelf: shelf)
         } catch {
             orders.withLock { $0[ticket] = nil }

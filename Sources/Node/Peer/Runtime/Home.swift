@@ -36,6 +36,7 @@ package struct Home: Sendable {
     package var trainingsPath: String { "\(path)/trainings" }
     /// Documents while they are read: may be removed at any time.
     package var documentsPath: String { "\(path)/documents" }
+    package var trainingSpeedsPath: String { "\(path)/training-speeds.json" }
     /// Packed weights: may be removed at any time while no peer runs.
     package var preparedPath: String { "\(path)/prepared" }
 

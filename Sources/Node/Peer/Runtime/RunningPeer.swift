@@ -234,7 +234,8 @@ package final class RunningPeer: Sendable {
             path: home.trainingsPath,
             means: TrainingMeans(
                 shelf: shelf, key: key, network: genesis.network, threads: settings.threads, room: room,
-                prepared: prepared, isServing: { inference.load.running > 0 }),
+                prepared: prepared, isServing: { inference.load.running > 0 },
+                speeds: TrainingSpeedBook(path: home.trainingSpeedsPath)),
             logger: logger
         ) { adapters.yield(($0, $1)) }
         let peer = RunningPeer(
@@ -329,6 +330,7 @@ package final class RunningPeer: Sendable {
     }
 
     package func announce(_ cid: CID, _ manifest: FolderManifest) async {
+        guard shelf.entry(cid)?.isWithheld != true else { return }
         let owner = handle.account
         let kind: CatalogKind = manifest.kind == .model ? .model : .adapter
         let known = (try? await handle.read { $0.catalog.all(kind).contains { $0.root == cid } }) ?? false
@@ -343,7 +345,7 @@ package final class RunningPeer: Sendable {
     package func advertise() async {
         guard settings.text("serve") == "true", settings.text("role") != "light", listening else { return }
         let shelved = shelf.list()
-        let adapters = shelved.filter { $0.kind == .adapter }
+        let adapters = shelved.filter { $0.kind == .adapter && !$0.isWithheld }
         let stages = await offerLayers()
         var models: [ServedModel] = []
         for model in shelved.filter({ $0.kind == .model }).prefix(ServingAdvert.modelsMax) {

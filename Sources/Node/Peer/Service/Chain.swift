@@ -171,7 +171,7 @@ extension PeerService {
         return .object(["entries": .array(shown), "next": cut.next])
     }
 
-    private func json(_ entry: HistoryEntry) throws(NodeFault) -> JSONValue {
+    func json(_ entry: HistoryEntry) throws(NodeFault) -> JSONValue {
         let batch = try storedBatch(entry.height)
         let receipt = batch?.batch.contents.receipts.first { $0.id == entry.reference }?.receipt
         let transaction = batch?.batch.contents.transactions.first { $0.id == entry.reference }?.transaction
@@ -202,7 +202,7 @@ extension PeerService {
         }
     }
 
-    private static func note(_ kind: HistoryKind) -> String {
+    static func note(_ kind: HistoryKind) -> String {
         switch kind {
         case .genesis: "from the network's beginning"
         case .faucet: "from the faucet"

@@ -19,6 +19,7 @@ package final class PeerService: NodeService, Sendable {
     let own: OwnReceipts
     let epochs: EpochBook
     let desk: RowDesk
+    let earned: EarningsBook
     let isDraining = Mutex(false)
 
     var handle: NodeHandle { peer.handle }
@@ -28,6 +29,7 @@ package final class PeerService: NodeService, Sendable {
         own = OwnReceipts(store: peer.store)
         epochs = EpochBook(store: peer.store, genesis: peer.genesis)
         desk = RowDesk(reader: PDFReader(folder: peer.home.documentsPath))
+        earned = EarningsBook(store: peer.store, network: peer.genesis.network)
     }
 
     // MARK: Doors into the peer
@@ -90,6 +92,9 @@ package final class PeerService: NodeService, Sendable {
         case .trainings: trainings()
         case .training(let id): try training(id)
         case .changeTraining(let id, let action): try change(training: id, action)
+        case .startTraining(let wanted): json(try await started(wanted))
+        case .estimateTraining(let wanted): try await estimate(wanted)
+        case .publishAdapter(let name): try await publish(adapter: name)
         case .removeModel(let name): try await remove(.model, name)
         case .removeAdapter(let name): try await remove(.adapter, name)
         case .receipts(let page): try await receipts(page)
@@ -107,6 +112,7 @@ package final class PeerService: NodeService, Sendable {
         case .supply: try await supply()
         case .account(let text): try await account(text)
         case .accountHistory(let account, let page): try await history(account, page)
+        case .accountEarnings(let account, let page): try await earnings(account, page)
         case .transaction(let id): try await transaction(id)
         case .transfer(let to, let amount, let wait): try await transfer(to, amount, wait)
         case .stake(let amount, let wait): try await stake(amount, wait)

@@ -188,23 +188,4 @@ extension PeerService {
                 }), "checkpoint": .object(["height": .integer(0), "age_s": .integer(age)]),
         ])
     }
-
-    // MARK: pending
-
-    /// What this account will earn by its newest receipts that no batch holds yet.
-    func pendingEarnings() async throws(NodeFault) -> Amount {
-        let fees = try await read { $0.parameters.fees }
-        var pending = Amount.zero
-        for key in try stored({ () throws(StorageFault) -> [[UInt8]] in try self.own.keys() }).suffix(Self.pendingMax) {
-            guard let id = Digest(key.dropFirst(8)), try place(of: id) == nil,
-                let own = try stored({ () throws(StorageFault) -> OwnReceipt? in try self.own.receipt(at: key) }),
-                try await read({ $0.isPooled(receipt: id) })
-            else { continue }
-            let split = FeeSplit(of: own.signed.receipt.amount, shares: fees, receipt: own.signed.receipt)
-            pending = sum([pending] + split.payments.filter { $0.account == handle.account }.map(\.amount))
-        }
-        return pending
-    }
-
-    private static let pendingMax = 64
 }

@@ -28,7 +28,7 @@ extension PeerService {
         return (name, format)
     }
 
-    private static func fault(_ fault: Datanets.RowFault) -> Gateway.RowFault {
+    static func fault(_ fault: Datanets.RowFault) -> Gateway.RowFault {
         Gateway.RowFault(
             file: fault.file, line: fault.line, field: fault.field, reason: Self.word(fault.reason),
             message: fault.description)

@@ -83,6 +83,7 @@ extension PeerService {
             "bytes": .integer(adapter.bytes), "held": .string(adapter.shelved == nil ? "none" : "full"),
             "owner": .text(adapter.owner?.text), "state": .string(state),
             "pinned": .bool(standing?.isPinned ?? false),
+            "published": .bool(adapter.shelved?.isWithheld != true),
             "memory_bytes": .integer(standing?.memoryBytes ?? 0), "running": .integer(standing?.running ?? 0),
             "queued": .integer(standing?.queued ?? 0),
             "requests": .integer(usage.requests), "cache_hits": .integer(usage.hits), "loads": .integer(usage.loads),
@@ -226,7 +227,7 @@ extension PeerService {
     }
 
     /// Shelf work blocks for as long as disk and engine take: on a thread of its own.
-    private func onShelf<Value: Sendable>(
+    func onShelf<Value: Sendable>(
         _ body: @escaping @Sendable (ModelShelf) throws(ShelfFault) -> Value
     ) async throws(NodeFault) -> Value {
         let shelf = peer.shelf

@@ -16,10 +16,10 @@ import Training
 extension PeerService {
     // MARK: Runs
 
-    func trainings() -> JSONValue { .object(["runs": .array(peer.trainings.runs.map(Self.json))]) }
+    func trainings() -> JSONValue { .object(["runs": .array(peer.trainings.runs.map(json))]) }
 
     func training(_ id: String) throws(NodeFault) -> JSONValue {
-        Self.json(try onDesk { desk throws(TrainingDeskFault) in try desk.run(id) })
+        json(try onDesk { desk throws(TrainingDeskFault) in try desk.run(id) })
     }
 
     func change(training id: String, _ action: TrainingAction) throws(NodeFault) -> JSONValue {
@@ -37,15 +37,23 @@ extension PeerService {
         told(try onDesk { desk throws(TrainingDeskFault) in try desk.run(id) })
     }
 
-    private static func json(_ run: TrainingRun) -> JSONValue {
-        let progress = run.progress
-        return .object([
+    func json(_ run: TrainingRun) -> JSONValue {
+        let progress = run.progress, summary = run.summary, isOver = run.state.isOver
+        let shelved = summary.adapter.flatMap { peer.shelf.entry($0) }
+        return JSONValue.object([
             "run": .string(run.id), "name": .string(run.order.name), "model": .string(run.order.modelName),
             "state": .string(run.state.rawValue), "reason": .text(run.reason), "step": .integer(progress.step),
             "steps": .integer(run.order.settings.steps), "loss": progress.loss.map { .double($0) } ?? .null,
             "precision": .string(run.order.precision.rawValue), "datanet": .text(run.order.datanet?.text),
+            "datanet_name": .text(run.order.datanetName),
             "settings": .members(run.order.settings.named.map { JSONMember($0.name, .string($0.value)) }),
-        ])
+        ]).adding(
+            summary.members + [
+                JSONMember(
+                    "remaining_s", isOver ? .null : summary.remaining.map { .double(($0 * 10).rounded() / 10) } ?? .null
+                ),
+                JSONMember("published", shelved.map { .bool(!$0.isWithheld) } ?? .null),
+            ])
     }
 
     private func onDesk<Value>(
@@ -81,32 +89,48 @@ extension PeerService {
     }
 
     func train(_ wanted: TrainingDescription) async throws(NodeFault) -> AsyncThrowingStream<JSONValue, any Error> {
-        try checkName(wanted.name)
-        let base = try await heldModel(wanted.model)
-        var evaluation: [UInt8]?
-        if let path = wanted.evaluationRows { evaluation = try Self.file(path, "eval_rows") }
-        var initial: [(name: String, bytes: [UInt8])] = []
-        if let path = wanted.initial {
-            for name in [PEFTFolder.configName, PEFTFolder.weightsName] {
-                initial.append((name, try Self.file("\(path)/\(name)", "init")))
-            }
-        }
-        let (rows, datanet) = try await trainingRows(wanted)
-        var order = TrainingOrder(
-            model: base.cid, modelName: base.name, name: wanted.name,
-            settings: try Self.settings(wanted, rows: Self.lineCount(rows)))
-        order.precision = try wanted.precision.map(Self.precision(named:)) ?? .f32
-        order.datanet = datanet
-        order.out = wanted.out
-        order.evaluationSteps = wanted.evaluationSteps ?? 0
-        let kept = order, heldOut = evaluation, from = initial
-        let run = try onDesk { desk throws(TrainingDeskFault) in
-            try desk.start(kept, rows: rows, evaluation: heldOut, initial: from).run
-        }
-        return told(run)
+        told(try await started(wanted))
     }
 
-    private func heldModel(_ name: String) async throws(NodeFault) -> KnownAsset {
+    /// The run, whether it is new or joined.
+    func started(_ wanted: TrainingDescription) async throws(NodeFault) -> TrainingRun {
+        try checkName(wanted.name)
+        let base = try await trainedModel(wanted.model)
+        let initial = try Self.initial(wanted)
+        let rows = try await trainingRows(wanted)
+        if let fault = rows.splitFault { throw fault }
+        let order = try Self.order(wanted, base, rows)
+        return try onDesk { desk throws(TrainingDeskFault) in
+            try desk.start(order, rows: rows.trained, evaluation: rows.heldOut, initial: initial).run
+        }
+    }
+
+    /// The files of the adapter to go on from.
+    static func initial(_ wanted: TrainingDescription) throws(NodeFault) -> [(name: String, bytes: [UInt8])] {
+        guard let path = wanted.initial else { return [] }
+        var files: [(name: String, bytes: [UInt8])] = []
+        for name in [PEFTFolder.configName, PEFTFolder.weightsName] {
+            files.append((name, try file("\(path)/\(name)", "init")))
+        }
+        return files
+    }
+
+    static func order(
+        _ wanted: TrainingDescription, _ base: KnownAsset, _ rows: WantedRows
+    ) throws(NodeFault) -> TrainingOrder {
+        var order = TrainingOrder(
+            model: base.cid, modelName: base.name, name: wanted.name,
+            settings: try settings(wanted, rows: lineCount(rows.trained)))
+        order.precision = try wanted.precision.map(precision(named:)) ?? .f32
+        order.datanet = rows.snapshot
+        order.datanetName = rows.snapshot == nil ? nil : wanted.datanet
+        order.out = wanted.out
+        order.evaluationSteps = wanted.evaluationSteps ?? 0
+        order.isWithheld = wanted.publishes == false
+        return order
+    }
+
+    func trainedModel(_ name: String) async throws(NodeFault) -> KnownAsset {
         let base = try await asset(.model, name, param: "model")
         guard base.shelved != nil else {
             throw NodeFault(
@@ -116,7 +140,7 @@ extension PeerService {
         return base
     }
 
-    private static func file(_ path: String, _ param: String) throws(NodeFault) -> [UInt8] {
+    static func file(_ path: String, _ param: String) throws(NodeFault) -> [UInt8] {
         let size = (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? nil
         guard FileMode.isPlainFile(path), let size, let data = FileManager.default.contents(atPath: path) else {
             throw NodeFault(.invalid, "\(path) cannot be read", param: param, code: "not_readable")
@@ -129,8 +153,20 @@ extension PeerService {
         return [UInt8](data)
     }
 
+    /// As JSON lines: those to train on and those to judge by.
+    func trainingRows(_ wanted: TrainingDescription) async throws(NodeFault) -> WantedRows {
+        let (all, snapshot) = try await allRows(wanted)
+        var rows = WantedRows(trained: all, heldOut: nil, snapshot: snapshot)
+        if let path = wanted.evaluationRows {
+            rows.heldOut = try Self.file(path, "eval_rows")
+        } else if let every = wanted.heldOutEvery, every > 0 {
+            rows.split(every: every, file: wanted.rows)
+        }
+        return rows
+    }
+
     /// As JSON lines, and the snapshot that they are.
-    private func trainingRows(_ wanted: TrainingDescription) async throws(NodeFault) -> ([UInt8], CID?) {
+    private func allRows(_ wanted: TrainingDescription) async throws(NodeFault) -> ([UInt8], CID?) {
         if let path = wanted.rows { return (try Self.file(path, "rows"), nil) }
         guard let name = wanted.datanet else { return ([], nil) }
         let held = try await content(name)
@@ -153,7 +189,7 @@ extension PeerService {
     }
 
     private static func lineCount(_ bytes: [UInt8]) -> Int {
-        bytes.split(separator: 0x0a).count { $0.contains { $0 != 0x20 && $0 != 0x0d && $0 != 0x09 } }
+        bytes.split(separator: 0x0a).count { WantedRows.isRow($0) }
     }
 
     private static func settings(_ wanted: TrainingDescription, rows: Int) throws(NodeFault) -> TrainingSettings {
@@ -179,6 +215,7 @@ extension PeerService {
         settings.clip = wanted.clip ?? settings.clip
         settings.seed = UInt64(wanted.seed ?? 0)
         settings.shuffles = wanted.shuffles ?? true
+        settings.heldOutEvery = wanted.heldOutEvery ?? 0
         let steps = (wanted.epochs ?? 1) * Double(rows) / Double(settings.batch)
         settings.steps = wanted.steps ?? Int(min(max(1, steps), Double(TrainingLimit.stepsMax)))
         if let fault = settings.fault { throw NodeFault(.invalid, fault, code: "invalid_value") }

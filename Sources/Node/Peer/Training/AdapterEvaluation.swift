@@ -37,7 +37,8 @@ struct AdapterEvaluation: Sendable {
         let factors = try AdapterFactors(folder: adapterFolder, config: model.config)
         let held = try TrainingRows(jsonl: rows, file: file, model: model)
         let pool = WorkerThreads(width: threads)
-        let bytes = try Evaluator.byteCount(model: model, adapter: factors, rows: held.rows, width: pool.width)
+        let bytes = try Evaluator.byteCount(
+            base: TrainingBase(model), adapter: factors, rows: held.rows, width: pool.width)
         let bufferClaim = try claim(bytes)
         defer { withExtendedLifetime(bufferClaim) {} }
         var sides: [JSONMember] = []

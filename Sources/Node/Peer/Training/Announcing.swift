@@ -20,6 +20,7 @@ extension RunningPeer {
 
     /// The owner's share of fees goes to whoever the chain has for owner; a peer without OPEN does it later, or never.
     func register(_ cid: CID, _ kind: FolderKind) async {
+        guard shelf.entry(cid)?.isWithheld != true else { return }
         let asset: AssetKind = kind == .model ? .model : .adapter
         let mayRegister =
             (try? await handle.read { node in

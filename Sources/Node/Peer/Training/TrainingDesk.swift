@@ -39,6 +39,7 @@ package final class TrainingDesk: Sendable {
 
     private let path: String
     private let means: TrainingMeans
+    let estimator: TrainingEstimator
     private let logger: Logger
     private let desk = Mutex(Desk())
     /// Folders are made one after the other.
@@ -52,6 +53,7 @@ package final class TrainingDesk: Sendable {
     ) {
         self.path = path
         self.means = means
+        estimator = TrainingEstimator(means: means)
         self.logger = logger
         self.made = made
     }

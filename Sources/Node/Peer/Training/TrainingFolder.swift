@@ -69,10 +69,10 @@ package struct TrainingFolder: Sendable {
 
     /// The adapter that the run goes on from.
     var initial: MemoryFolder? {
-        var files: [String: [UInt8]] = [:]
+        var files: [(name: String, bytes: [UInt8])] = []
         for name in [PEFTFolder.configName, PEFTFolder.weightsName] {
             guard let bytes = bytes("\(initialPath)/\(name)") else { return nil }
-            files[name] = bytes
+            files.append((name, bytes))
         }
         return MemoryFolder(files)
     }
@@ -101,22 +101,29 @@ package struct TrainingFolder: Sendable {
         var status = TrainingStatus(state: state, reason: json["reason"]?.text)
         status.step = json["step"]?.integer ?? 0
         status.loss = json["loss"]?.double
+        status.summary = TrainingSummary(json)
         return .state(status)
     }
 
-    func keep(_ state: TrainingState, reason: String?, step: Int, loss: Double?) throws(HomeFault) {
+    /// - Parameter status: as it was before; its state and reason are the ones that it gets.
+    func keep(_ state: TrainingState, reason: String?, _ status: TrainingStatus) throws(HomeFault) {
         guard state != .running, state != .waiting else {
             unlink(statePath)
             return
         }
         let json = JSONValue.object([
-            "state": .string(state.rawValue), "reason": .text(reason), "step": .integer(step),
-            "loss": loss.map { .double($0) } ?? .null,
-        ])
+            "state": .string(state.rawValue), "reason": .text(reason), "step": .integer(status.step),
+            "loss": status.loss.map { .double($0) } ?? .null,
+        ]).adding(status.summary.members)
         try Home.writeWhole(json.serialized(), to: statePath)
     }
 
     // MARK: Events
+
+    /// What was said so far; what is no line of ours is left out.
+    var said: [JSONValue] {
+        (bytes(eventsPath) ?? []).split(separator: 0x0a).compactMap { try? JSONValue.parse(Array($0)) }
+    }
 
     /// Takes back what was said of steps after `step`: they are computed, and said, again.
     func truncateEvents(after step: Int) throws(HomeFault) {
@@ -150,5 +157,11 @@ package struct TrainingFolder: Sendable {
             ftruncate(descriptor, end)
             throw fault
         }
+    }
+}
+
+extension MemoryFolder {
+    convenience init(_ files: [(name: String, bytes: [UInt8])]) {
+        self.init(Dictionary(files.map { ($0.name, $0.bytes) }, uniquingKeysWith: { $1 }))
     }
 }

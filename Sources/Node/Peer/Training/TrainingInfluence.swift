@@ -47,7 +47,10 @@ extension TrainingRun {
             try spoken.sayNoInfluence("\(fault)")
             return nil
         }
-        if let made { try spoken.sayInfluence(count, of: count, seconds: seconds(), index: made) }
+        if let made {
+            spoken.timed(influence: seconds())
+            try spoken.sayInfluence(count, of: count, seconds: seconds(), index: made)
+        }
         return made
     }
 }

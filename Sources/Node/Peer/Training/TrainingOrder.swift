@@ -13,11 +13,15 @@ package struct TrainingOrder: Sendable, Hashable {
     package var precision = Precision.f32
     /// The snapshot that the rows are.
     package var datanet: CID?
+    /// As it was named, for people.
+    package var datanetName: String?
     package var settings: TrainingSettings
     /// Steps between two evaluations; 0 for one before and one after.
     package var evaluationSteps = 0
     /// A folder of this machine that gets the files too.
     package var out: String?
+    /// Whether the adapter stays this peer's own until it is published.
+    package var isWithheld = false
 
     package init(model: CID, modelName: String, name: String, settings: TrainingSettings) {
         self.model = model
@@ -27,12 +31,16 @@ package struct TrainingOrder: Sendable, Hashable {
     }
 
     var json: JSONValue {
-        .object([
-            "model": .string(model.text), "model_name": .string(modelName), "name": .string(name),
-            "precision": .string(precision.rawValue), "datanet": .text(datanet?.text),
-            "settings": .members(settings.named.map { JSONMember($0.name, .string($0.value)) }),
-            "eval_every": .integer(evaluationSteps), "out": .text(out),
-        ])
+        var members = [
+            JSONMember("model", .string(model.text)), JSONMember("model_name", .string(modelName)),
+            JSONMember("name", .string(name)), JSONMember("precision", .string(precision.rawValue)),
+            JSONMember("datanet", .text(datanet?.text)),
+            JSONMember("settings", .members(settings.named.map { JSONMember($0.name, .string($0.value)) })),
+            JSONMember("eval_every", .integer(evaluationSteps)), JSONMember("out", .text(out)),
+        ]
+        if let datanetName { members.append(JSONMember("datanet_name", .string(datanetName))) }
+        if isWithheld { members.append(JSONMember("withheld", .bool(true))) }
+        return .members(members)
     }
 
     /// What `json` gave; nil for anything else.
@@ -47,7 +55,9 @@ package struct TrainingOrder: Sendable, Hashable {
         self.precision = precision
         self.evaluationSteps = evaluationSteps
         datanet = json["datanet"]?.text.flatMap { try? CID(text: $0) }
+        datanetName = json["datanet_name"]?.text
         out = json["out"]?.text
+        isWithheld = json["withheld"]?.flag ?? false
     }
 }
 
@@ -72,6 +82,12 @@ package enum TrainingDeskLimit {
     static let yieldSeconds = 2.0
     /// Of an influence index; runs of more have none.
     static let influenceRowsMax = 1 << 18
+    /// Estimates that wait for one another.
+    static let estimatesMax = 8
+    /// Tokens of the rows that the last estimate read, which are kept for the next one.
+    static let estimateTokensKept = 4 << 20
+    /// Bases whose speed is remembered.
+    static let speedsMax = 32
     /// Above it layers are computed a second time rather than kept.
     static let keptBytesMax = 2 << 30
 }

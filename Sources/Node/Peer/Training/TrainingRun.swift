@@ -23,6 +23,16 @@ struct TrainingMeans: Sendable {
     let prepared: PreparedShelf?
     /// Whether answers are being computed.
     let isServing: @Sendable () -> Bool
+    var speeds = TrainingSpeedBook(path: nil)
+
+    /// Threads that compute.
+    var width: Int { min(max(1, threads), WorkerThreads.widthMax) }
+
+    func speed(_ order: TrainingOrder) -> (speed: TrainingSpeed, isMeasured: Bool) {
+        speeds.speed(order.model, order.precision, weights: weights(order), threads: width)
+    }
+
+    func weights(_ order: TrainingOrder) -> Double { Double(shelf.entry(order.model)?.parameters ?? 0) }
 }
 
 package final class TrainingRun: Sendable {
@@ -58,6 +68,9 @@ package final class TrainingRun: Sendable {
     package var state: TrainingState { status.withLock { $0.state } }
     package var reason: String? { status.withLock { $0.reason } }
     package var progress: (step: Int, loss: Double?) { status.withLock { ($0.step, $0.loss) } }
+    var summary: TrainingSummary { status.withLock { $0.summary } }
+
+    func note(_ change: (inout TrainingSummary) -> Void) { status.withLock { change(&$0.summary) } }
 
     // MARK: Any thread
 
@@ -92,7 +105,7 @@ package final class TrainingRun: Sendable {
         _ status: inout TrainingStatus, _ state: TrainingState, reason: String? = nil
     ) throws(TrainingDeskFault) {
         do throws(HomeFault) {
-            try folder.keep(state, reason: reason, step: status.step, loss: status.loss)
+            try folder.keep(state, reason: reason, status)
         } catch {
             throw .disk(error)
         }
@@ -147,7 +160,7 @@ package final class TrainingRun: Sendable {
     }
 
     private func train(_ means: TrainingMeans) throws -> (CID, FolderManifest) {
-        let start = DispatchTime.now().uptimeNanoseconds
+        let start = DispatchTime.now().uptimeNanoseconds, watch = MemoryWatch()
         let (key, rowBytes) = try input()
         if let out = order.out { try Self.checkFolder(out) }
         let base = try means.shelf.folder(order.model),
@@ -155,7 +168,7 @@ package final class TrainingRun: Sendable {
         let plan = try WeightPlan(folder: base, precision: order.precision)
         guard let weightClaim = means.room.claim(plan.whole) else {
             throw Interruption.fault(
-                "\(order.modelName) takes \(plan.whole) bytes to train beside; memory.models leaves \(means.room.left)")
+                TrainingPlan.noRoom(weights: plan.whole, model: order.modelName, left: means.room.left))
         }
         defer { withExtendedLifetime(weightClaim) {} }
         let model = try LoadedModel(
@@ -165,21 +178,31 @@ package final class TrainingRun: Sendable {
             try TrainingRows(jsonl: $0, file: "evaluation rows", model: model)
         }
         let initial = try folder.initial.map { try AdapterFactors(folder: $0, config: model.config) }
-        let pool = WorkerThreads(width: means.threads)
-        let (claim, keptBytesMax) = try claimBuffers(model, rows, heldOut, initial, width: pool.width, means.room)
+        let pool = WorkerThreads(width: means.width)
+        let training = TrainingPlan(
+            base: TrainingBase(model), rows: rows, heldOut: heldOut, initial: initial, settings: order.settings,
+            evaluationSteps: order.evaluationSteps, width: pool.width)
+        let (taken, buffers) = try training.fit { means.room.claim($0) }
+        guard let claim = taken else {
+            throw Interruption.fault(training.noRoom(buffers, model: order.modelName, left: means.room.left))
+        }
         defer { withExtendedLifetime(claim) {} }
         let trainer = try Trainer(
             model: model, rows: rows.rows, heldOut: heldOut?.rows ?? [], settings: order.settings, initial: initial,
-            pool: pool, keptBytesMax: keptBytesMax)
+            pool: pool, keptBytesMax: buffers.keptBytesMax)
         let isResumed = folder.bytes(folder.checkpointPath).map {
             TrainingCheckpoint.restore($0, into: trainer, key: key)
         }
         try folder.truncateEvents(after: trainer.step)
         status.withLock { $0.step = trainer.step }
-        let spoken = Speaker(run: self, trainer: trainer, rows: rows, heldOut: heldOut, start: start)
-        if isResumed != true {
+        let spoken = Speaker(
+            run: self, trainer: trainer, rows: rows, heldOut: heldOut, plan: training, means: means, start: start,
+            watch: watch)
+        if isResumed == true {
+            spoken.goOn()
+        } else {
             try folder.truncateEvents(after: -1)
-            try spoken.begin(model: model, pool: pool, initial: initial, memory: plan.whole + claim.bytes)
+            try spoken.begin(model: model, pool: pool, weights: plan.whole, buffers)
         }
         try advance(trainer, spoken, key, means)
         let index = try influence(trainer, rows, jsonl: rowBytes, spoken, means)
@@ -187,7 +210,8 @@ package final class TrainingRun: Sendable {
         let made: (CID, FolderManifest)
         do {
             made = try means.shelf.importFolder(
-                path: folder.adapterPath, kind: .adapter, name: order.name, base: order.model)
+                path: folder.adapterPath, kind: .adapter, name: order.name, base: order.model,
+                isWithheld: order.isWithheld)
         } catch {
             throw Interruption.halt("the adapter is trained and cannot be put on the shelf: \(error)")
         }
@@ -210,26 +234,6 @@ package final class TrainingRun: Sendable {
         return (key, rows)
     }
 
-    /// Room for all that is allocated beside the base. Where layers cannot be kept they are computed twice: the same bits.
-    private func claimBuffers(
-        _ model: LoadedModel, _ rows: TrainingRows, _ heldOut: TrainingRows?, _ initial: AdapterFactors?, width: Int,
-        _ room: WeightRoom
-    ) throws -> (WeightClaim, keptBytesMax: Int) {
-        let base = try heldOut.map { try Evaluator.byteCount(model: model, adapter: nil, rows: $0.rows, width: width) }
-        var wanted = 0
-        for keptBytesMax in [TrainingDeskLimit.keptBytesMax, 0] {
-            wanted =
-                try Trainer.byteCounts(
-                    model: model, rows: rows.rows, heldOut: heldOut?.rows ?? [], settings: order.settings,
-                    initial: initial, width: width, keptBytesMax: keptBytesMax
-                ).influence + (base ?? 0)
-            if let claim = room.claim(wanted) { return (claim, keptBytesMax) }
-        }
-        throw Interruption.fault(
-            "training takes \(wanted) bytes beside the weights of \(order.modelName); memory.models leaves \(room.left). "
-                + "Shorter rows, a lower rank or a lower precision take less")
-    }
-
     private func advance(_ trainer: Trainer, _ spoken: Speaker, _ key: [UInt8], _ means: TrainingMeans) throws {
         func seconds(since start: UInt64) -> Double { Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9 }
         var checkpointed = DispatchTime.now().uptimeNanoseconds, wait = TrainingDeskLimit.checkpointSecondsMin
@@ -240,6 +244,7 @@ package final class TrainingRun: Sendable {
                 TrainingDeskLimit.checkpointSecondsMin, TrainingDeskLimit.checkpointShare * seconds(since: start))
             checkpointed = DispatchTime.now().uptimeNanoseconds
         }
+        defer { spoken.teach() }
         while !trainer.isDone {
             do throws(Interruption) {
                 try checkWish()

@@ -29,6 +29,7 @@ struct TrainingStatus: Hashable, Sendable {
     /// Steps that are done, and the loss of the last.
     var step = 0
     var loss: Double?
+    var summary = TrainingSummary()
 
     init(state: TrainingState, reason: String? = nil) {
         self.state = state
