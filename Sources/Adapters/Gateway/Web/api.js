@@ -34,7 +34,10 @@ export const session = {
     else sessionStorage.setItem(storageKey, token);
     for (const listener of listeners) listener();
   },
-  onChange(listener) { listeners.add(listener); },
+  onChange(listener, signal) {
+    listeners.add(listener);
+    signal?.addEventListener('abort', () => listeners.delete(listener));
+  },
 
   /** Listens to the other tabs, and asks them for a session if this tab has none. */
   begin() {
@@ -175,8 +178,9 @@ export const api = {
           return take(data);
         }))
         .catch((error) => {
-          if (error.name === 'AbortError' || error instanceof ApiFault) throw error;
-          return false; // the connection, not the peer's answer
+          // A lost connection, or a peer that is starting or stopping: again.
+          if (error.name === 'AbortError' || (error instanceof ApiFault && error.status !== 503)) throw error;
+          return false;
         });
       if (isOver) return;
       await new Promise((resolve) => { setTimeout(resolve, followAgainMilliseconds); });

@@ -23,7 +23,8 @@ export async function chat(body, frame) {
     showColumns();
   };
   const datanet = h('select', { name: 'datanet' }, h('option', { value: '' }, 'No datanet: from memory'),
-    datanets.datanets.filter((d) => d.held !== 'none').sort((a, b) => a.name.localeCompare(b.name)).map((d) => h('option', { value: d.name }, d.name)));
+    datanets.datanets.sort((a, b) => a.name.localeCompare(b.name))
+      .map((d) => h('option', { value: d.name }, d.held === 'none' ? `${d.name}, held by others` : d.name)));
   const prompt = h('textarea', { name: 'prompt', rows: 3, required: true, maxlength: 20000, placeholder: 'Define brisket.' });
   const tokens = h('input', { name: 'max_tokens', type: 'number', min: 1, max: 100000, placeholder: '256', inputmode: 'numeric' });
   const send = h('button', { type: 'submit', class: 'primary' }, 'Ask');

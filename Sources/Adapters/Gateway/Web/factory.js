@@ -25,7 +25,7 @@ export async function factory(body, frame) {
 
 function runTable(runs) {
   return table('Runs', [
-    ['Adapter', (r) => [h('strong', {}, h('a', { href: `#/factory/${r.run}` }, r.name)), h('div', { class: 'soft small' }, `${r.model}${r.datanet_name ? `, on ${r.datanet_name}` : ''}`)]],
+    ['Adapter', (r) => [h('strong', {}, h('a', { href: `#/factory/${r.run}` }, r.name)), h('div', { class: 'soft small' }, `${r.model}${r.datanet_name ? `, on ${r.datanet_name}` : ''}`)], 'short'],
     ['State', (r) => [pill(...(states[r.state] ?? [r.state])), r.reason ? h('div', { class: 'small' }, r.reason) : null]],
     ['Step', (r) => `${count(r.step)} of ${count(r.steps)}`, 'number'],
     ['Loss', (r) => (typeof r.loss === 'number' ? r.loss.toFixed(3) : '–'), 'number'],
@@ -42,7 +42,7 @@ const flags = {
 };
 const quoted = (text) => (/^[\w.\/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
-/** The command that asks for the same. */
+/** The command that asks for the same, option by option. */
 export function command(wanted) {
   const parts = ['openledger adapter train'];
   for (const [key, [flag, bare]] of Object.entries(flags)) {
@@ -50,7 +50,7 @@ export function command(wanted) {
     if (bare === undefined) parts.push(`${flag} ${quoted(String(wanted[key]))}`);
     else if (wanted[key] === bare) parts.push(flag);
   }
-  return parts.join(' ');
+  return parts;
 }
 
 function creation(models, datanets, frame) {
@@ -117,6 +117,8 @@ function creation(models, datanets, frame) {
     place, h('div', { class: 'actions' }, start));
 
   let steps = null;
+  // Lines end between options, and what is copied is one line.
+  const showCommand = (body) => fill(line, command(body).map((option, place) => [place ? ' ' : '', h('span', { class: 'option' }, option)]));
   /** The request as it would be sent. */
   function wanted() {
     const body = { model: controls.model.value, name: controls.name.value.trim() };
@@ -169,6 +171,7 @@ function creation(models, datanets, frame) {
     for (const [key, element] of Object.entries(complaints)) {
       const said = list.filter((one) => one.param === key).map((one) => one.message);
       element.hidden = !said.length;
+      element.classList.toggle('note', list.every((one) => one.param !== key || one.isNote));
       fill(element, said.join(' '));
       controls[key].setAttribute('aria-invalid', String(list.some((one) => one.param === key && !one.isNote)));
     }
@@ -177,7 +180,8 @@ function creation(models, datanets, frame) {
   function update() {
     clearTimeout(timer);
     asking.abort();
-    line.textContent = command(wanted());
+    start.disabled = false;
+    showCommand(wanted());
     if (!controls.datanet.value || !controls.name.value.trim() || !form.checkValidity()) {
       complain([]);
       fill(estimate, h('p', { class: 'soft' }, 'Choose a datanet and a name: then memory, time and price stand here.'));
@@ -197,11 +201,12 @@ function creation(models, datanets, frame) {
       const answer = await api.post('/api/v1/trainings/estimate', body, { signal: asking.signal });
       steps = answer.steps;
       const settled = wanted();
-      line.textContent = command(settled);
+      showCommand(settled);
       // How often it is judged follows from the steps, which are known only now.
       if (settled.eval_every !== body.eval_every) { timer = setTimeout(ask, 0); return; }
       complain([...answer.faults, ...answer.warnings.map((one) => ({ ...one, isNote: true }))]);
       fill(estimate, estimated(answer, Object.keys(complaints)));
+      start.disabled = !answer.valid;
     } catch (error) {
       if (error.name === 'AbortError') return;
       complain(error.param ? [{ param: error.param, message: error.message }] : []);
@@ -209,12 +214,16 @@ function creation(models, datanets, frame) {
     }
   }
 
+  let proposed = '';
   controls.datanet.addEventListener('change', () => {
-    if (!controls.name.value && controls.datanet.value) controls.name.value = `${controls.datanet.value}-adapter`.slice(0, 64);
+    if (controls.name.value === proposed && controls.datanet.value) {
+      proposed = `${controls.datanet.value.replaceAll(/[:@/\s]/g, '-')}-adapter`.slice(0, 64);
+      controls.name.value = proposed;
+    }
     showAccess();
   });
   form.addEventListener('input', () => { if (controls.eval_every.value === '') steps = null; fill(copied); update(); });
-  session.onChange(update);
+  session.onChange(update, frame.signal);
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (!controls.datanet.value) {

@@ -24,7 +24,7 @@ export async function run(body, frame, id) {
   const judged = new Series('held-out', 'judged');
   const latest = [];
   const title = h('h1');
-  const standing = h('section', { class: 'card', 'aria-label': 'State', id: 'run-state' });
+  const standing = h('div', { id: 'run-state' });
   const losses = h('div', { class: 'chart-place', id: 'loss-chart' });
   const values = h('div');
   const figures = h('section', { class: 'card', 'aria-label': 'Foretold and measured' });
@@ -146,9 +146,9 @@ export async function run(body, frame, id) {
     show();
     showValues();
   };
-  fill(body, h('a', { class: 'crumb', href: '#/factory' }, '← Model factory'), title, standing, place, actions,
+  fill(body, h('a', { class: 'crumb', href: '#/factory' }, '← Model factory'), title, h('section', { class: 'card', 'aria-label': 'State' }, standing, place, actions),
     h('section', { class: 'card', 'aria-label': 'Losses' }, h('h2', {}, 'Loss'), legend(), losses, failure,
-      h('details', {}, h('summary', {}, 'The last values as a table'), values)), after, figures,
+      h('details', { class: 'more' }, h('summary', {}, 'The last values as a table'), values)), after, figures,
     h('section', { class: 'card', 'aria-label': 'Settings' }, h('details', {}, h('summary', {}, 'Settings'),
       facts(...Object.entries(state.settings).map(([name, value]) => [name.replaceAll('_', ' '), value])))));
   show();
