@@ -43,9 +43,10 @@ import Training
         let model: CID
         let adapter: CID
         let trained: TestDatanet
+        let lines: [UInt8]
 
-        /// Two contributors, eight rows each; one adapter that knows all of them.
-        init() async throws {
+        /// Two contributors, eight rows each; one adapter that knows all of them, or all but every so manieth.
+        init(heldOutEvery: Int = 0) async throws {
             home = try TestHome()
             open = try home.open()
             let (model, _) = try open.shelf.importFolder(path: Starter.model, kind: .model, name: "starter")
@@ -59,12 +60,15 @@ import Training
             settings.alpha = 8
             settings.learningRate = 0.01
             settings.schedule = .cosine
+            settings.heldOutEvery = heldOutEvery
             var order = TrainingOrder(model: model, modelName: "starter", name: "things", settings: settings)
             order.datanet = trained.held.snapshot
             // As an export of the datanet writes them.
-            let lines = rows.map { row in
+            let kept = rows.enumerated().filter { heldOutEvery == 0 || ($0.offset + 1) % heldOutEvery != 0 }
+            let written = kept.map { _, row in
                 #"{"id":"\#(row.id ?? "")","prompt":"\#(row.prompt)","completion":"\#(row.completion)","license":"WordNet-3.0"}"#
             }
+            lines = Array(written.joined(separator: "\n").utf8)
             let desk = TrainingDesk(
                 path: "\(home.path)/trainings",
                 means: TrainingMeans(
@@ -75,7 +79,7 @@ import Training
             desk.begin()
             defer { desk.close() }
             let (run, _) = try desk.start(
-                order, rows: Array(lines.joined(separator: "\n").utf8), evaluation: nil, initial: [])
+                order, rows: lines, evaluation: nil, initial: [])
             var last: JSONValue?
             let listener = desk.listener(of: run)
             while let event = try await listener.next() { last = event }
@@ -205,5 +209,80 @@ import Training
         // Whoever wants no computing for evidence has spans alone.
         let quiet = try bench.service(grown, scoringTokensMax: 0)
         #expect(try await answered(quiet, try bench.order(4)).weighed.data.retrieval?.method == "spans")
+    }
+
+    /// Rows that were kept to judge by have no influence, and the others keep their numbers.
+    @Test func rowsThatWereHeldOutAreLeftOut() async throws {
+        let bench = try await Bench(heldOutEvery: 4), service = try bench.service(bench.trained)
+        for place in [5, 13] {
+            let answered = try await answered(service, try bench.order(place))
+            #expect(answered.weighed.data.retrieval?.method == "influence+spans")
+            #expect(answered.weighed.sources.first?.row == UInt64(place))
+            #expect(try await reweighed(service, answered) == .done(.same))
+        }
+        let held = bench.trained.held
+        let influence = try #require(
+            try service.influences.index(
+                of: bench.adapter, rowsOf: held, on: bench.open.shelf, from: bench.trained.library))
+        #expect(influence.index.rowCount == 12 && influence.places.heldOutEvery == 4)
+        let scores = influence.scores([Int8](repeating: 1, count: influence.index.shape.columns))
+        #expect(scores.count == 15 && [3, 7, 11].allSatisfy { scores[$0] == 0 })
+    }
+
+    private func verified(
+        _ bench: Bench, _ adapter: CID, _ rows: [UInt8], trainsAgain: Bool = false
+    ) throws -> [String: String] {
+        let verification = AdapterVerification(
+            shelf: bench.open.shelf, base: bench.model, adapter: adapter, network: NetworkID(.zero), rows: rows,
+            file: "rows", initial: [], trainsAgain: trainsAgain, threads: 2, room: WeightRoom(bytesMax: nil))
+        let ending = try verification.run { _ in
+        } while: {
+            true
+        }
+        var verdicts: [String: String] = [:]
+        for check in ending["checks"]?.items ?? [] {
+            verdicts[check["name"]?.text ?? ""] = check["verdict"]?.text
+        }
+        #expect(ending["holds"]?.flag == !verdicts.values.contains("fail"))
+        return verdicts
+    }
+
+    /// Whoever has the base and the rows needs to trust no maker: weights and index come out again, to the last bit.
+    @Test func whatItsMakerSignedIsComputedAgain() async throws {
+        let bench = try await Bench()
+        let whole = try verified(bench, bench.adapter, bench.lines, trainsAgain: true)
+        #expect(whole.count == 6 && whole.values.allSatisfy { $0 == "pass" }, "\(whole)")
+        #expect(try verified(bench, bench.adapter, bench.lines)["training"] == "skipped")
+        let other = Array(String(decoding: bench.lines, as: UTF8.self).replacing("crimson", with: "scarlet").utf8)
+        let wrong = try verified(bench, bench.adapter, other)
+        #expect(wrong["rows"] == "fail" && wrong["index"] == nil)
+
+        // A maker who gives one row more than it has, and signs that.
+        let folder = try bench.open.shelf.folder(bench.adapter)
+        let (manifest, _) = try AdapterVerification.manifest(of: bench.adapter, on: bench.open.shelf)
+        var index = [UInt8](try #require(folder.bytes(of: InfluenceIndex.fileName)))
+        let shape = try InfluenceIndex(decoding: index).shape
+        let place: Int = 16 + 4 * shape.matrices.count + 9 * shape.rowBytes + 3
+        index[place] = index[place] ^ 1
+        var named: [String: String] = [:]
+        for setting in manifest.settings { named[setting.name] = setting.value }
+        let settings = try #require(TrainingSettings(named: named))
+        let signed = TrainingManifest(
+            base: manifest.base, datanet: manifest.datanet, rows: manifest.rows, rowCount: Int(manifest.rowCount),
+            numerics: manifest.numerics, precision: manifest.precision, settings: settings, initial: nil,
+            weights: manifest.weights, steps: Int(manifest.steps), influence: CID(.raw, hashing: index))
+        let thief = try SigningKey(seed: [UInt8](repeating: 5, count: 32))
+        let envelope = SignedEnvelope(signed.encoded(), by: thief, domain: .training, network: NetworkID(.zero))
+        let path = "\(bench.home.path)/forged"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        for name in [PEFTFolder.configName, PEFTFolder.weightsName] {
+            try Data([UInt8](try #require(folder.bytes(of: name)))).write(to: URL(filePath: "\(path)/\(name)"))
+        }
+        try Data(index).write(to: URL(filePath: "\(path)/\(InfluenceIndex.fileName)"))
+        try Data(envelope.encoded()).write(to: URL(filePath: "\(path)/\(TrainingManifest.fileName)"))
+        let (forged, _) = try bench.open.shelf.importFolder(
+            path: path, kind: .adapter, name: "forged", base: bench.model)
+        let verdicts = try verified(bench, forged, bench.lines)
+        #expect(verdicts["index"] == "fail" && verdicts["signature"] == "pass" && verdicts["weights"] == "pass")
     }
 }

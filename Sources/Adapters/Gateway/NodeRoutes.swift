@@ -239,6 +239,12 @@ struct NodeRoutes: Sendable {
             let wanted = try EvaluationDescription(fields, adapter: context.name("name"))
             return try await streamed(.evaluateAdapter(wanted), request)
         }
+        group.post("adapters/:name/verify") { request, context in
+            var request = request
+            let fields = try await request.json(limits)
+            let wanted = try VerificationDescription(fields, adapter: context.name("name"))
+            return try await streamed(.verifyAdapter(wanted), request)
+        }
     }
 
     private func addPull(

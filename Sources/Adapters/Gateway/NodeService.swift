@@ -153,6 +153,7 @@ package enum NodeStreamCall: Sendable, Hashable {
     case train(TrainingDescription)
     case trainingEvents(String)
     case evaluateAdapter(EvaluationDescription)
+    case verifyAdapter(VerificationDescription)
 }
 
 /// Something that happened, for `/api/v1/events`.

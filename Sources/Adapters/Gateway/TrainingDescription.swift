@@ -45,6 +45,23 @@ package enum TrainingAction: String, Sendable, Hashable, CaseIterable {
     case pause, resume, cancel
 }
 
+/// Whether an adapter is what its maker signed.
+package struct VerificationDescription: Sendable, Hashable {
+    package var adapter: String
+    /// A file of this machine; nil for the rows of the snapshot that the maker names.
+    package var rows: String?
+    /// A PEFT folder that the training went on from.
+    package var initial: String?
+    package var trainsAgain: Bool
+
+    package init(adapter: String, rows: String? = nil, initial: String? = nil, trainsAgain: Bool = false) {
+        self.adapter = adapter
+        self.rows = rows
+        self.initial = initial
+        self.trainsAgain = trainsAgain
+    }
+}
+
 /// Base against adapter on rows that neither was trained on.
 package struct EvaluationDescription: Sendable, Hashable {
     package var adapter: String
@@ -106,6 +123,14 @@ extension TrainingDescription {
             throw fields.fault("eval_nth", "and eval_rows cannot both be given", code: "unsupported_value")
         }
         publishes = try fields.flag("publish")
+    }
+}
+
+extension VerificationDescription {
+    init(_ fields: RequestFields, adapter: String) throws(NodeFault) {
+        self.init(
+            adapter: adapter, rows: try fields.optionalPath("rows"), initial: try fields.optionalPath("init"),
+            trainsAgain: try fields.flag("retrain") ?? false)
     }
 }
 

@@ -8,7 +8,8 @@ struct AdapterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "adapter", abstract: "Train, import, list, pull, load, pin and fuse LoRA adapters.",
         subcommands: [
-            List.self, Show.self, Train.self, Runs.self, Evaluate.self, Import.self, Pull.self, Load.self, Unload.self,
+            List.self, Show.self, Train.self, Runs.self, Evaluate.self, Verify.self, Import.self, Pull.self, Load.self,
+            Unload.self,
             Pin.self, Unpin.self, Publish.self, Fuse.self,
             Fusions.self, Unfuse.self, Remove.self,
         ])

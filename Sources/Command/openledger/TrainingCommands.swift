@@ -185,6 +185,55 @@ extension AdapterCommand {
     }
 }
 
+extension AdapterCommand {
+    struct Verify: NodeCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Compute again what an adapter's maker signed.",
+            discussion: """
+                EXAMPLE
+                  openledger adapter verify kitchen
+                  openledger adapter verify kitchen --retrain
+
+                The weights, the rows and their influence index are held against the manifest that came with the adapter; with \
+                --retrain every step is computed again, which ends in the same weights on every computer. A verdict for each \
+                check; exit code 4 where one fails.
+                """)
+        @OptionGroup var global: GlobalOptions
+        @Argument(help: "Name or id.") var name: String
+        @Option(help: ArgumentHelp("The rows, where they are no datanet's.", valueName: "FILE.jsonl")) var rows: String?
+        @Option(name: .customLong("init"), help: ArgumentHelp("The folder it went on from.", valueName: "DIR"))
+        var initial: String?
+        @Flag(help: "Train it again from the first step.") var retrain = false
+
+        func perform(_ node: APIClient, _ output: Output) async throws {
+            var holds = false
+            try await node.stream(
+                APIClient.path("adapters", name, "verify"),
+                .present([
+                    "rows": rows.map { .string(absolutePath($0)) }, "init": initial.map { .string(absolutePath($0)) },
+                    "retrain": .bool(retrain),
+                ])
+            ) { event in
+                holds = event["holds"]?.flag ?? false
+                output.event(event) {
+                    switch event["event"]?.text {
+                    case "check":
+                        let check = event["check"] ?? .null, verdict = check.shown("verdict")
+                        return
+                            "\(verdict == "fail" ? "FAIL" : verdict)  \(check.shown("name")): \(check.shown("message"))"
+                    case "progress": return "\(event.shown("check")): \(event.shown("done")) of \(event.shown("of"))"
+                    case "done":
+                        return event["holds"]?.flag == true
+                            ? "\nThe adapter is what its maker signed." : "\nThe adapter is not what its maker signed."
+                    default: return nil
+                    }
+                }
+            }
+            if !holds { throw Ending(status: .refused) }
+        }
+    }
+}
+
 /// One event of a run as a line.
 enum TrainingLine {
     private static func seconds(_ value: JSONValue?) -> String { value?.double.map { "\(oneDecimal($0)) s" } ?? "-" }

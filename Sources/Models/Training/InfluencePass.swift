@@ -50,15 +50,15 @@ package final class InfluencePass {
 
     package var byteCount: Int { projector.byteCount }
 
-    /// Bytes that a pass at an adapter's weights takes beside the model, before it is made; one row at a time.
+    /// Bytes that a pass at an adapter's weights takes beside the base, before it is made.
     package static func byteCount(
-        model: LoadedModel, adapter: AdapterFactors, rowTokensMax: Int, keptBytesMax: Int
+        base: TrainingBase, adapter: AdapterFactors, rowTokensMax: Int, tokensMax: Int, width: Int, keptBytesMax: Int
     ) throws -> Int {
-        let layout = AdapterLayout(adapter.chosen, config: model.config), memory = FloatMemory(measures: true)
-        let longest = min(rowTokensMax, TrainingLimit.rowTokensMax, model.config.contextTokens)
+        let layout = AdapterLayout(adapter.chosen, config: base.config), memory = FloatMemory(measures: true)
+        let longest = min(rowTokensMax, TrainingLimit.rowTokensMax, base.config.contextTokens)
         let pass = try GradientPass(
-            model: model, parameters: AdapterParameters(layout, memory: memory), pool: SerialPool(),
-            instructionSet: .best, tokensMax: 1, rowTokensMax: longest, keptBytesMax: keptBytesMax, memory: memory)
+            measuring: base, parameters: AdapterParameters(layout, memory: memory), width: width, tokensMax: tokensMax,
+            rowTokensMax: longest, keptBytesMax: keptBytesMax, memory: memory)
         return memory.byteCount + byteCount(layout, rowsMax: pass.rowsMax, width: pass.width)
     }
 

@@ -14,7 +14,7 @@ package struct TrainingRow: Hashable, Sendable {
     }
 
     /// Positions that are computed: up to the one that predicts the last scored token.
-    var inputCount: Int { labels.lastIndex { $0 != nil } ?? 0 }
+    package var inputCount: Int { labels.lastIndex { $0 != nil } ?? 0 }
     /// What comes before the first scored token, and what comes from it on.
     package var prompt: [Int32] { Array(tokens[..<(labels.firstIndex { $0 != nil } ?? tokens.count)]) }
     package var completion: [Int32] { Array(tokens[prompt.count...]) }

@@ -47,7 +47,7 @@ extension InferenceService {
         let adapter = plan.adapters[0], model = scored.model
         guard let manifest = influences.manifest(of: adapter, on: shelf), let cid = manifest.influence,
             manifest.base == plan.key.model,
-            let index = try? influences.index(
+            let influence = try? influences.index(
                 of: adapter, rowsOf: plan.found.datanet, on: shelf, from: library)
         else { return nil }
         let prompt = scored.prompt.tokens, tokens = prompt.count + plan.answer.count
@@ -64,18 +64,19 @@ extension InferenceService {
                 kept = keptBytesMax
                 claim = room.claim(
                     try InfluencePass.byteCount(
-                        model: model, adapter: factors, rowTokensMax: tokens, keptBytesMax: keptBytesMax))
+                        base: TrainingBase(model), adapter: factors, rowTokensMax: tokens, tokensMax: 1, width: 1,
+                        keptBytesMax: keptBytesMax))
             }
             guard let claim else { return nil }
             defer { withExtendedLifetime(claim) {} }
             let pass = try InfluencePass(
                 model: model, adapter: factors, rows: manifest.rows, rowTokensMax: tokens, tokensMax: 1,
                 keptBytesMax: kept)
-            let query = try pass.query(prompt: prompt, answer: plan.answer, index: index) {
+            let query = try pass.query(prompt: prompt, answer: plan.answer, index: influence.index) {
                 ContinuousClock.now < deadline
             }
             queryPace.took(work, ContinuousClock.now - start)
-            return InfluenceEvidence(index: cid, scores: index.scores(query))
+            return InfluenceEvidence(index: cid, scores: influence.scores(query))
         } catch is CancellationError {
             queryPace.took(work, ContinuousClock.now - start)
             return nil

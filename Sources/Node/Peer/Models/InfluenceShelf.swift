@@ -26,20 +26,20 @@ final class InfluenceShelf: Sendable {
     private struct State {
         var manifests: [CID: TrainingManifest?] = [:]
         /// Least recently used first; nil: it does not count.
-        var indexes: [(key: Key, index: InfluenceIndex?)] = []
+        var indexes: [(key: Key, index: SnapshotInfluence?)] = []
 
-        mutating func find(_ key: Key) -> InfluenceIndex?? {
+        mutating func find(_ key: Key) -> SnapshotInfluence?? {
             guard let place = indexes.firstIndex(where: { $0.key == key }) else { return nil }
             let entry = indexes.remove(at: place)
             indexes.append(entry)
             return .some(entry.index)
         }
 
-        mutating func keep(_ index: InfluenceIndex?, _ key: Key) {
+        mutating func keep(_ index: SnapshotInfluence?, _ key: Key) {
             indexes.removeAll { $0.key == key }
             indexes.append((key, index))
             while indexes.count > indexesMax
-                || indexes.count > 1 && indexes.reduce(0, { $0 + ($1.index?.bytes.count ?? 0) }) > bytesMax
+                || indexes.count > 1 && indexes.reduce(0, { $0 + ($1.index?.index.bytes.count ?? 0) }) > bytesMax
             {
                 indexes.removeFirst()
             }
@@ -67,46 +67,84 @@ final class InfluenceShelf: Sendable {
         return made
     }
 
-    /// The adapter's index of a snapshot's rows: row i is the snapshot's. Nil where there is none that counts.
+    /// The adapter's index of a snapshot's rows. Nil where there is none that counts.
     /// - Throws: where the snapshot cannot be read.
     func index(
         of adapter: CID, rowsOf held: HeldDatanet, on shelf: ModelShelf, from library: Library
-    ) throws(LibraryFault) -> InfluenceIndex? {
+    ) throws(LibraryFault) -> SnapshotInfluence? {
         let key = Key(adapter: adapter, snapshot: held.snapshot)
         if let known = state.withLock({ $0.find(key) }) { return known }
         guard let manifest = manifest(of: adapter, on: shelf), let cid = manifest.influence,
             let folder = try? shelf.folder(adapter)
         else { return nil }
-        var made: InfluenceIndex?
-        if try Self.isOf(manifest, held, library) {
+        var made: SnapshotInfluence?
+        if let places = TrainedPlaces(manifest), try Self.isOf(manifest, places, held, library) {
             made = withExtendedLifetime(folder) {
                 guard let bytes = folder.bytes(of: InfluenceIndex.fileName), bytes.count <= Self.bytesMax,
                     let index = try? InfluenceIndex(decoding: [UInt8](bytes)), index.cid == cid,
                     UInt64(index.rowCount) == manifest.rowCount
                 else { return nil }
-                return index
+                return SnapshotInfluence(index: index, places: places)
             }
         }
         state.withLock { $0.keep(made, key) }
         return made
     }
 
-    /// Whether the first rows of the snapshot are those that the adapter was trained on, in their order.
+    /// Whether the snapshot's rows at these places are those that the adapter was trained on, in their order.
     private static func isOf(
-        _ manifest: TrainingManifest, _ held: HeldDatanet, _ library: Library
+        _ manifest: TrainingManifest, _ places: TrainedPlaces, _ held: HeldDatanet, _ library: Library
     ) throws(LibraryFault) -> Bool {
         guard manifest.datanet != nil, manifest.rowCount > 0, manifest.rowCount <= UInt64(EvidenceShelf.rowsMax) else {
             return false
         }
-        var leaves: [Digest] = []
+        var leaves: [Digest] = [], number = 0
         for cid in held.shards where UInt64(leaves.count) < manifest.rowCount {
             let shard = try library.shard(cid, of: held)
             for (place, row) in shard.rows.enumerated() where UInt64(leaves.count) < manifest.rowCount {
+                defer { number += 1 }
+                guard places.hasRow(number) else { continue }
                 // As an export writes it, and training reads it: each row with its licence.
                 let row = Row(row.content, id: row.id, source: row.source, licence: shard.licence(of: place))
                 leaves.append(MerkleTree.leafDigest(row.cbor.encoded()))
             }
         }
         return UInt64(leaves.count) == manifest.rowCount && MerkleTree.root(ofDigests: leaves) == manifest.rows
+    }
+}
+
+/// Which of a snapshot's rows were trained on: all, or all but every so manieth (Protocol/training.md).
+struct TrainedPlaces: Sendable {
+    /// 0: none is left out.
+    let heldOutEvery: Int
+
+    /// - Returns: nil for settings that leave nothing.
+    init?(_ manifest: TrainingManifest) {
+        guard let text = manifest.settings.first(where: { $0.name == "eval_nth" })?.value else {
+            heldOutEvery = 0
+            return
+        }
+        guard let every = Int(text), every > 1 else { return nil }
+        heldOutEvery = every
+    }
+
+    func hasRow(_ number: Int) -> Bool { heldOutEvery == 0 || (number + 1) % heldOutEvery != 0 }
+
+    /// The snapshot's number of the row that was trained on as the `place`th.
+    func number(of place: Int) -> Int { heldOutEvery == 0 ? place : place + place / (heldOutEvery - 1) }
+}
+
+/// An index with the numbers that its rows have in a snapshot.
+struct SnapshotInfluence: Sendable {
+    let index: InfluenceIndex
+    let places: TrainedPlaces
+
+    /// Of the snapshot's rows, those behind the last one that was trained on left out; 0 of those that were not.
+    func scores(_ query: [Int8]) -> [Int64] {
+        let scores = index.scores(query)
+        guard places.heldOutEvery > 0, let last = scores.indices.last else { return scores }
+        var all = [Int64](repeating: 0, count: places.number(of: last) + 1)
+        for (place, score) in scores.enumerated() { all[places.number(of: place)] = score }
+        return all
     }
 }

@@ -127,7 +127,7 @@ private enum ReceiptWeighing {
         do throws(LibraryFault) {
             if let adapter = plan.ownAdapter {
                 index = try service.influences.index(
-                    of: adapter, rowsOf: found.datanet, on: service.shelf, from: service.library)?.cid
+                    of: adapter, rowsOf: found.datanet, on: service.shelf, from: service.library)?.index.cid
             }
         } catch {
             throw JobFault(.missing, "snapshot_missing", error.description)

@@ -136,6 +136,7 @@ package final class PeerService: NodeService, Sendable {
         case .train(let wanted): try await train(wanted)
         case .trainingEvents(let id): try trainingEvents(id)
         case .evaluateAdapter(let wanted): try await evaluate(wanted)
+        case .verifyAdapter(let wanted): try await verify(wanted)
         }
     }
 

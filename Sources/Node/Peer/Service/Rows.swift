@@ -145,7 +145,7 @@ extension PeerService {
         return AsyncThrowingStream(unfolding: { try state.next() })
     }
 
-    private func exported(_ cid: CID) throws(NodeFault) -> [JSONValue] {
+    func exported(_ cid: CID) throws(NodeFault) -> [JSONValue] {
         let shard = try shard(cid)
         return shard.rows.enumerated().map { index, row in
             var members: [JSONMember] = []
