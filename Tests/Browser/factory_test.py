@@ -341,7 +341,6 @@ def main():
         log = [entry for entry in driver.get_log("browser")
                if entry["level"] == "SEVERE" and "Failed to load resource" not in entry["message"]]
         check("the console has no errors and no policy violations", not log, json.dumps(log[:5]))
-        check("all of it took less than 120 s", time.time() - began < 120, f"{time.time() - began:.0f} s")
     finally:
         if driver:
             driver.quit()

@@ -7,6 +7,7 @@ import Ledger
 import Logging
 import NodeCore
 import Primitives
+import Records
 import Storage
 import Testing
 import Training
@@ -255,7 +256,7 @@ import Training
                 return await box.answer().fault
             }
             let stranger = AccountID(try SigningKey(seed: [UInt8](repeating: 8, count: 32)).publicKey)
-            #expect(try await answer(payer: stranger) == "adapter")
+            #expect(try await answer(payer: stranger) == "adapter_missing")
             #expect(try await answer(payer: peer.handle.account) == nil)
             #expect(try await service.perform(.publishAdapter("kitchen"))["published"]?.flag == true)
             var told = (announced: false, offered: false)

@@ -118,7 +118,7 @@ function creation(models, datanets, frame) {
 
   let steps = null;
   // Lines end between options, and what is copied is one line.
-  const showCommand = (body) => fill(line, command(body).map((option, place) => [place ? ' ' : '', h('span', { class: 'option' }, option)]));
+  const showCommand = (body) => fill(line, command({ ...body, name: body.name || 'NAME', datanet: body.datanet || 'DATANET' }).map((option, place) => [place ? ' ' : '', h('span', { class: 'option' }, option)]));
   /** The request as it would be sent. */
   function wanted() {
     const body = { model: controls.model.value, name: controls.name.value.trim() };
@@ -137,6 +137,7 @@ function creation(models, datanets, frame) {
 
   function showAccess() {
     const chosen = datanets.find((d) => d.name === controls.datanet.value);
+    access.hidden = !chosen && usable.length > 0;
     if (!chosen) {
       fill(access, h('p', { class: 'hint' }, usable.length ? null : [h('a', { href: '#/datanets' }, 'Create a datanet'), ' and put rows into it first.']));
       return;
@@ -222,7 +223,9 @@ function creation(models, datanets, frame) {
     }
     showAccess();
   });
-  form.addEventListener('input', () => { if (controls.eval_every.value === '') steps = null; fill(copied); update(); });
+  for (const kind of ['input', 'change']) {
+    form.addEventListener(kind, () => { if (controls.eval_every.value === '') steps = null; fill(copied); update(); });
+  }
   session.onChange(update, frame.signal);
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
