@@ -159,10 +159,12 @@ import Training
             whole.order("kitchen", steps: 12), rows: Self.rows, evaluation: nil, initial: [])
         try await waits(expected) { $0.state == .done }
         let home = try TestHome(), bench = try Bench(home), order = bench.order("kitchen", steps: 12)
-        // As a stop: the checkpoint is that of the last step.
+        // As a stop: the checkpoint is that of the last step. An answer holds the run up, or it were done before it is looked at.
         do {
-            let desk = try bench.desk()
+            let watched = Mutex<TrainingRun?>(nil)
+            let desk = try bench.desk { watched.withLock { $0?.progress.step ?? 3 } >= 3 }
             let (run, _) = try desk.start(order, rows: Self.rows, evaluation: nil, initial: [])
+            watched.withLock { $0 = run }
             try await waits(run) { $0.progress.step >= 3 }
             desk.close()
             #expect(run.state == .waiting)
@@ -171,7 +173,10 @@ import Training
         let folder = TrainingFolder(path: "\(home.path)/trainings/\(expected.id)")
         let kept = try #require(folder.bytes(folder.checkpointPath))
         do {
-            let desk = try bench.desk(), run = try desk.run(expected.id)
+            let watched = Mutex<TrainingRun?>(nil)
+            let desk = try bench.desk { watched.withLock { $0?.progress.step ?? 8 } >= 8 }
+            let run = try desk.run(expected.id)
+            watched.withLock { $0 = run }
             try await waits(run) { $0.progress.step >= 8 }
             desk.close()
         }
