@@ -259,13 +259,16 @@ import Training
 
         // A maker who gives one row more than it has, and signs that.
         let folder = try bench.open.shelf.folder(bench.adapter)
-        let (manifest, _) = try AdapterVerification.manifest(of: bench.adapter, on: bench.open.shelf)
+        let (manifest, _) = try bench.open.shelf.trainingManifest(of: bench.adapter)
         var index = [UInt8](try #require(folder.bytes(of: InfluenceIndex.fileName)))
         let shape = try InfluenceIndex(decoding: index).shape
         let place: Int = 16 + 4 * shape.matrices.count + 9 * shape.rowBytes + 3
         index[place] = index[place] ^ 1
         var named: [String: String] = [:]
         for setting in manifest.settings { named[setting.name] = setting.value }
+        // And says that it was trained in a way that nothing is.
+        named["lr"] = "nan"
+        named["steps"] = "9000000000"
         let settings = try #require(TrainingSettings(named: named))
         let signed = TrainingManifest(
             base: manifest.base, datanet: manifest.datanet, rows: manifest.rows, rowCount: Int(manifest.rowCount),
@@ -282,7 +285,8 @@ import Training
         try Data(envelope.encoded()).write(to: URL(filePath: "\(path)/\(TrainingManifest.fileName)"))
         let (forged, _) = try bench.open.shelf.importFolder(
             path: path, kind: .adapter, name: "forged", base: bench.model)
-        let verdicts = try verified(bench, forged, bench.lines)
+        let verdicts = try verified(bench, forged, bench.lines, trainsAgain: true)
         #expect(verdicts["index"] == "fail" && verdicts["signature"] == "pass" && verdicts["weights"] == "pass")
+        #expect(verdicts["training"] == "fail")
     }
 }

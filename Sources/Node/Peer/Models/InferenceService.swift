@@ -53,6 +53,8 @@ package final class InferenceService: Sendable {
     let influences = InfluenceShelf()
     let queryPace = QueryPace()
     let querying = DispatchQueue(label: "openledger.influence", qos: .background)
+    /// For others' audits: however many they ask for, this peer's own answers do not wait behind them.
+    let auditing = DispatchQueue(label: "openledger.influence.audits", qos: .background)
     let pace: ScoringPace
     let weighing = DispatchQueue(label: "openledger.weighing", qos: .utility)
     let embeddings = EmbeddingDesk()

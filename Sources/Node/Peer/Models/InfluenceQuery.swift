@@ -35,7 +35,7 @@ extension InferenceService {
         else { return done(nil) }
         let seconds = WeighingLimits.scoringSeconds * (plan.kinds == nil ? 1 : 8)
         let deadline = ContinuousClock.now + .seconds(seconds)
-        querying.async { [weak self] in
+        (plan.kinds == nil ? querying : auditing).async { [weak self] in
             guard let self else { return done(nil) }
             done(query(plan, scored, until: deadline))
         }

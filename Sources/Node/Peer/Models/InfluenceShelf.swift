@@ -52,14 +52,8 @@ final class InfluenceShelf: Sendable {
     func manifest(of adapter: CID, on shelf: ModelShelf) -> TrainingManifest? {
         if let known = state.withLock({ $0.manifests[adapter] }) { return known }
         // One that is not here may be pulled later.
-        guard let folder = try? shelf.folder(adapter) else { return nil }
-        let made = withExtendedLifetime(folder) { () -> TrainingManifest? in
-            guard let bytes = folder.bytes(of: TrainingManifest.fileName),
-                let envelope = try? SignedEnvelope(
-                    decoding: [UInt8](bytes), payloadBytesMax: TrainingManifest.bytesMax)
-            else { return nil }
-            return try? TrainingManifest(decoding: envelope.payload)
-        }
+        guard shelf.entry(adapter) != nil else { return nil }
+        let made = try? shelf.trainingManifest(of: adapter).manifest
         state.withLock { state in
             if state.manifests.count >= Self.manifestsMax { state.manifests.removeAll() }
             state.manifests[adapter] = .some(made)
@@ -111,27 +105,6 @@ final class InfluenceShelf: Sendable {
         }
         return UInt64(leaves.count) == manifest.rowCount && MerkleTree.root(ofDigests: leaves) == manifest.rows
     }
-}
-
-/// Which of a snapshot's rows were trained on: all, or all but every so manieth (Protocol/training.md).
-struct TrainedPlaces: Sendable {
-    /// 0: none is left out.
-    let heldOutEvery: Int
-
-    /// - Returns: nil for settings that leave nothing.
-    init?(_ manifest: TrainingManifest) {
-        guard let text = manifest.settings.first(where: { $0.name == "eval_nth" })?.value else {
-            heldOutEvery = 0
-            return
-        }
-        guard let every = Int(text), every > 1 else { return nil }
-        heldOutEvery = every
-    }
-
-    func hasRow(_ number: Int) -> Bool { heldOutEvery == 0 || (number + 1) % heldOutEvery != 0 }
-
-    /// The snapshot's number of the row that was trained on as the `place`th.
-    func number(of place: Int) -> Int { heldOutEvery == 0 ? place : place + place / (heldOutEvery - 1) }
 }
 
 /// An index with the numbers that its rows have in a snapshot.

@@ -25,7 +25,23 @@ package final class WeightRoom: Sendable {
         return isTaken ? WeightClaim(room: self, bytes: bytes) : nil
     }
 
+    /// - Throws: where there is not so much room; `what` has asked for it.
+    func claim(_ bytes: Int, for what: String) throws(RoomFault) -> WeightClaim {
+        guard let claim = claim(bytes) else { throw RoomFault(what: what, bytes: bytes, left: left) }
+        return claim
+    }
+
     fileprivate func give(_ bytes: Int) { taken.withLock { $0 -= bytes } }
+}
+
+struct RoomFault: Error, CustomStringConvertible {
+    let what: String
+    let bytes: Int
+    let left: Int
+
+    var description: String {
+        "\(what) takes \(bytes) bytes more; memory.models leaves \(left). A base of lower precision takes less"
+    }
 }
 
 final class WeightClaim: Sendable {

@@ -30,10 +30,24 @@ struct Earnings: Sendable {
 
     var sums: [EarningSource: Sum] = [:]
     var penalties = Sum()
-    /// Of the history's entries that earned something or were a penalty, oldest first.
-    var keys: [[UInt8]] = []
-    /// Of the last entry that was looked at.
+    /// Of the history's newest entries that earned something or were a penalty, oldest first.
+    private(set) var keys: [[UInt8]] = []
+    /// Entries that were looked at.
+    fileprivate var lookedAt = 0
+    /// Of the last of them.
     fileprivate var last: [UInt8]?
+
+    /// Keeps between `most` and twice as many: the others are in the history.
+    mutating func remember(_ key: [UInt8], most: Int) {
+        keys.append(key)
+        if keys.count >= 2 * most { keys.removeFirst(keys.count - most) }
+    }
+
+    /// What there is no room for has no name of its own.
+    mutating func add(_ amount: Amount, from source: EarningSource, most: Int) {
+        let isKnown = sums[source] != nil || sums.count < most
+        sums[isKnown ? source : EarningSource(kind: source.kind, id: ""), default: .init()].add(amount)
+    }
 
     var total: Amount { sum(sums.sorted { $0.key < $1.key }.map(\.value.amount)) }
 }
@@ -42,6 +56,8 @@ final class EarningsBook: Sendable {
     /// Accounts whose sums are kept; the one that was asked for longest ago makes room.
     private static let accountsMax = 8
     private static let pageMax = 1_000
+    private static let keysMax = 5_000
+    private static let sourcesMax = 4_096
     /// Snapshots whose datanet is remembered; then it is looked up again.
     private static let snapshotsMax = 1_024
     static let kinds: Set<HistoryKind> = [.served, .model, .adapter, .contributor, .committee, .reward]
@@ -66,13 +82,14 @@ final class EarningsBook: Sendable {
             let page = try store.store.scan(current)
             for item in page.entries {
                 earnings.last = item.key
+                earnings.lookedAt += 1
                 guard let value = try? CBOR.decode(item.value), let entry = try? HistoryEntry(cbor: value) else {
                     continue
                 }
                 if entry.kind == .slashed { earnings.penalties.add(entry.amount) }
                 let isEarned = entry.gained && Self.kinds.contains(entry.kind)
                 guard isEarned || entry.kind == .slashed else { continue }
-                earnings.keys.append(item.key)
+                earnings.remember(item.key, most: Self.keysMax)
                 guard isEarned else { continue }
                 if batch?.height != entry.height {
                     let receipts = try store.batch(entry.height)?.batch.contents.receipts ?? []
@@ -81,13 +98,14 @@ final class EarningsBook: Sendable {
                     )
                 }
                 let receipt = batch?.receipts[entry.reference]
-                earnings.sums[source(entry.kind, receipt, account), default: .init()].add(entry.amount)
+                earnings.add(
+                    entry.amount, from: source(entry.kind, receipt, account), most: Self.sourcesMax)
             }
             scan = current.continued(after: page)
         }
         let found = earnings
         known.withLock { known in
-            let newer = known.first { $0.account == account }.map { $0.earnings.keys.count > found.keys.count } ?? false
+            let newer = known.first { $0.account == account }.map { $0.earnings.lookedAt > found.lookedAt } ?? false
             guard !newer else { return }
             known.removeAll { $0.account == account }
             known.append((account, found))

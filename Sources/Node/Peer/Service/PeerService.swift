@@ -21,6 +21,8 @@ package final class PeerService: NodeService, Sendable {
     let desk: RowDesk
     let earned: EarningsBook
     let isDraining = Mutex(false)
+    /// That compute now (Trainings.swift).
+    let checks = Mutex(0)
 
     var handle: NodeHandle { peer.handle }
 

@@ -41,11 +41,12 @@ struct WantedRows: Sendable {
                 return
             }
         }
+        let places = TrainedPlaces(heldOutEvery: every)
         var kept: [UInt8] = [], held: [UInt8] = [], number = 0
         kept.reserveCapacity(trained.count)
         for line in trained.split(separator: 0x0a) where Self.isRow(line) {
+            if places.hasRow(number) { kept += line + [0x0a] } else { held += line + [0x0a] }
             number += 1
-            if number.isMultiple(of: every) { held += line + [0x0a] } else { kept += line + [0x0a] }
         }
         guard !held.isEmpty else {
             splitFault = NodeFault(
@@ -73,7 +74,7 @@ extension PeerService {
         var initial: [(name: String, bytes: [UInt8])] = []
         do throws(NodeFault) { try checkName(wanted.name) } catch { take(error, "name") }
         do throws(NodeFault) { base = try await trainedModel(wanted.model) } catch { take(error, "model") }
-        do throws(NodeFault) { initial = try Self.initial(wanted) } catch { take(error, "init") }
+        do throws(NodeFault) { initial = try Self.initial(wanted.initial) } catch { take(error, "init") }
         do throws(NodeFault) {
             rows = try await trainingRows(wanted)
         } catch {

@@ -96,7 +96,7 @@ extension PeerService {
     func started(_ wanted: TrainingDescription) async throws(NodeFault) -> TrainingRun {
         try checkName(wanted.name)
         let base = try await trainedModel(wanted.model)
-        let initial = try Self.initial(wanted)
+        let initial = try Self.initial(wanted.initial)
         let rows = try await trainingRows(wanted)
         if let fault = rows.splitFault { throw fault }
         let order = try Self.order(wanted, base, rows)
@@ -106,8 +106,8 @@ extension PeerService {
     }
 
     /// The files of the adapter to go on from.
-    static func initial(_ wanted: TrainingDescription) throws(NodeFault) -> [(name: String, bytes: [UInt8])] {
-        guard let path = wanted.initial else { return [] }
+    static func initial(_ path: String?) throws(NodeFault) -> [(name: String, bytes: [UInt8])] {
+        guard let path else { return [] }
         var files: [(name: String, bytes: [UInt8])] = []
         for name in [PEFTFolder.configName, PEFTFolder.weightsName] {
             files.append((name, try file("\(path)/\(name)", "init")))
@@ -224,6 +224,24 @@ extension PeerService {
 
     // MARK: Evaluation
 
+    /// Evaluations and verifications that compute at once.
+    private static let checksMax = 2
+
+    func beginCheck() throws(NodeFault) {
+        let isAdmitted = checks.withLock { checks in
+            guard checks < Self.checksMax else { return false }
+            checks += 1
+            return true
+        }
+        guard isAdmitted else {
+            throw NodeFault(
+                .busy, "\(Self.checksMax) adapters are being evaluated or verified already; try again when one is done",
+                code: "busy", retryAfterSeconds: 10)
+        }
+    }
+
+    func endCheck() { checks.withLock { $0 -= 1 } }
+
     /// Base against adapter on held-out rows.
     func evaluate(_ wanted: EvaluationDescription) async throws(NodeFault) -> AsyncThrowingStream<JSONValue, any Error>
     {
@@ -239,6 +257,8 @@ extension PeerService {
             shelf: peer.shelf, base: base, adapter: adapter.cid, rows: rows, file: wanted.rows, precision: precision,
             answers: wanted.answers, threads: peer.settings.threads, room: peer.inference.room)
         return lines { emit async throws(NodeFault) in
+            try self.beginCheck()
+            defer { self.endCheck() }
             let result: Result<JSONValue, NodeFault> = await Task.detached {
                 do {
                     return .success(try evaluation.run { emit($0) })

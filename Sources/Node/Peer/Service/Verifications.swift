@@ -21,25 +21,22 @@ extension PeerService {
                 code: "not_held")
         }
         let manifest: TrainingManifest
-        do throws(AdapterVerification.Fault) {
-            manifest = try AdapterVerification.manifest(of: adapter.cid, on: peer.shelf).0
+        do throws(SignedTrainingFault) {
+            manifest = try peer.shelf.trainingManifest(of: adapter.cid).manifest
         } catch {
             throw NodeFault(.conflict, "\(adapter.name): \(error)", code: "not_signed")
         }
         let trained =
             if let path = wanted.rows { try Self.file(path, "rows") } else { try rows(of: manifest) }
-        var initial: [(name: String, bytes: [UInt8])] = []
-        if let path = wanted.initial {
-            for name in [PEFTFolder.configName, PEFTFolder.weightsName] {
-                initial.append((name, try Self.file("\(path)/\(name)", "init")))
-            }
-        }
+        let initial = try Self.initial(wanted.initial)
         let verification = AdapterVerification(
             shelf: peer.shelf, base: base, adapter: adapter.cid, network: peer.genesis.network, rows: trained,
             file: wanted.rows ?? "the snapshot's rows", initial: initial, trainsAgain: wanted.trainsAgain,
             threads: peer.settings.threads, room: peer.inference.room)
         let token = JobToken(), inference = peer.inference
         return lines { emit async throws(NodeFault) in
+            try self.beginCheck()
+            defer { self.endCheck() }
             let result: Result<JSONValue, NodeFault> = await withTaskCancellationHandler {
                 await Task.detached {
                     do {

@@ -31,7 +31,8 @@ struct AdapterEvaluation: Sendable {
     /// Blocks for as long as it takes.
     func run(_ emit: (JSONValue) -> Void) throws -> JSONValue {
         let adapterFolder = try shelf.folder(adapter), baseFolder = try shelf.folder(base)
-        let weightClaim = try claim(try WeightPlan(folder: baseFolder, precision: precision).whole)
+        let weightClaim = try room.claim(
+            try WeightPlan(folder: baseFolder, precision: precision).whole, for: "the evaluation")
         defer { withExtendedLifetime(weightClaim) {} }
         let model = try LoadedModel(folder: baseFolder, precision: precision)
         let factors = try AdapterFactors(folder: adapterFolder, config: model.config)
@@ -39,7 +40,7 @@ struct AdapterEvaluation: Sendable {
         let pool = WorkerThreads(width: threads)
         let bytes = try Evaluator.byteCount(
             base: TrainingBase(model), adapter: factors, rows: held.rows, width: pool.width)
-        let bufferClaim = try claim(bytes)
+        let bufferClaim = try room.claim(bytes, for: "the evaluation")
         defer { withExtendedLifetime(bufferClaim) {} }
         var sides: [JSONMember] = []
         for (name, factors) in [("base", nil), ("adapter", factors)] as [(String, AdapterFactors?)] {
@@ -66,15 +67,6 @@ struct AdapterEvaluation: Sendable {
             sides.append(JSONMember(name, .members(members)))
         }
         return .members([JSONMember("event", .string("done")), JSONMember("rows", .integer(held.rows.count))] + sides)
-    }
-
-    private func claim(_ bytes: Int) throws -> WeightClaim {
-        guard let claim = room.claim(bytes) else {
-            throw TrainingFault.settings(
-                "the evaluation takes \(bytes) bytes more; memory.models leaves \(room.left). A lower precision takes less"
-            )
-        }
-        return claim
     }
 
     /// Greedy answers to the first rows that have a prompt, all in one engine.

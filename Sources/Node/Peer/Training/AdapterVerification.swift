@@ -11,10 +11,6 @@ import Records
 import Training
 
 struct AdapterVerification: Sendable {
-    struct Fault: Error, CustomStringConvertible {
-        let description: String
-    }
-
     enum Verdict: String, Sendable { case pass, fail, skipped }
 
     struct Check: Sendable {
@@ -51,33 +47,10 @@ struct AdapterVerification: Sendable {
     let threads: Int
     let room: WeightRoom
 
-    /// What the maker signed, before anything is read that takes long.
-    static func manifest(of adapter: CID, on shelf: ModelShelf) throws(Fault) -> (TrainingManifest, SignedEnvelope) {
-        let folder: MappedFolder
-        do {
-            folder = try shelf.folder(adapter)
-        } catch {
-            throw Fault(description: "\(error)")
-        }
-        return try withExtendedLifetime(folder) { () throws(Fault) in
-            guard let bytes = folder.bytes(of: TrainingManifest.fileName) else {
-                throw Fault(
-                    description: "the adapter has no \(TrainingManifest.fileName): nobody said what it was made of")
-            }
-            do {
-                let envelope = try SignedEnvelope(
-                    decoding: [UInt8](bytes), payloadBytesMax: TrainingManifest.bytesMax)
-                return (try TrainingManifest(decoding: envelope.payload), envelope)
-            } catch {
-                throw Fault(description: "\(TrainingManifest.fileName) is damaged: \(error)")
-            }
-        }
-    }
-
     /// Blocks for as long as it takes: about that of the influence pass, and of the whole training where it is done again.
     /// - Parameter emit: a line for each check, and for the progress of the longer ones.
     func run(_ emit: (JSONValue) -> Void, while isWanted: () -> Bool) throws -> JSONValue {
-        let (manifest, envelope) = try Self.manifest(of: adapter, on: shelf)
+        let (manifest, envelope) = try shelf.trainingManifest(of: adapter)
         var checks: [Check] = []
         func add(_ check: Check) {
             checks.append(check)
@@ -94,7 +67,7 @@ struct AdapterVerification: Sendable {
                 fail: "made for \(manifest.base.text), not for \(base.text)"))
         guard manifest.numerics == KernelNumerics.revision, let precision = Precision(rawValue: manifest.precision)
         else {
-            throw Fault(
+            throw SignedTrainingFault(
                 description:
                     "it was trained in \(manifest.precision) by revision \(manifest.numerics) of the numerics; "
                     + "this peer computes revision \(KernelNumerics.revision)")
@@ -106,7 +79,8 @@ struct AdapterVerification: Sendable {
             Check(
                 "weights", Digest(sha256: weights) == manifest.weights, pass: "its weights are those that were signed",
                 fail: "its weights have another digest than was signed"))
-        let claim = try claim(try WeightPlan(folder: baseFolder, precision: precision).whole)
+        let claim = try room.claim(
+            try WeightPlan(folder: baseFolder, precision: precision).whole, for: "the verification")
         defer { withExtendedLifetime(claim) {} }
         let model = try LoadedModel(folder: baseFolder, precision: precision)
         let read = try TrainingRows(jsonl: rows, file: file, model: model)
@@ -129,13 +103,6 @@ struct AdapterVerification: Sendable {
         ])
     }
 
-    private func claim(_ bytes: Int) throws(Fault) -> WeightClaim {
-        guard let claim = room.claim(bytes) else {
-            throw Fault(description: "this takes \(bytes) bytes more; memory.models leaves \(room.left)")
-        }
-        return claim
-    }
-
     private func progress(_ what: String, _ done: Int, of count: Int) -> JSONValue {
         .members([
             JSONMember("event", .string("progress")), JSONMember("check", .string(what)),
@@ -152,18 +119,24 @@ struct AdapterVerification: Sendable {
         let factors = try AdapterFactors(folder: folder, config: model.config)
         let longest = read.rows.reduce(1) { max($0, $1.inputCount) },
             tokensMax = max(TrainingLimit.packedTokensMax, longest)
-        let claim = try claim(
+        let claim = try room.claim(
             try InfluencePass.byteCount(
                 base: TrainingBase(model), adapter: factors, rowTokensMax: longest, tokensMax: tokensMax,
                 width: threads,
-                keptBytesMax: 0))
+                keptBytesMax: 0), for: "the verification")
         defer { withExtendedLifetime(claim) {} }
-        let pass = try InfluencePass(
-            model: model, adapter: factors, rows: manifest.rows, rowTokensMax: longest,
-            pool: WorkerThreads(width: threads), tokensMax: tokensMax, keptBytesMax: 0)
+        let pass: InfluencePass
+        do {
+            pass = try InfluencePass(
+                model: model, adapter: factors, rows: manifest.rows, rowTokensMax: longest,
+                pool: WorkerThreads(width: threads), tokensMax: tokensMax, keptBytesMax: 0)
+        } catch let fault as InfluenceFault {
+            return Check("index", .fail, "no index is made of such an adapter: \(fault)")
+        }
         let owners = read.owners(jsonl: rows, snapshot: manifest.datanet), count = read.rows.count
-        let room = try self.claim(InfluenceIndexBuilder.byteCount(pass.projection.shape, rows: count))
-        defer { withExtendedLifetime(room) {} }
+        let indexClaim = try room.claim(
+            InfluenceIndexBuilder.byteCount(pass.projection.shape, rows: count), for: "the verification")
+        defer { withExtendedLifetime(indexClaim) {} }
         var said = 0
         let made = try pass.index(of: read.rows, owners: owners) { done in
             if done * 10 / count > said {
@@ -187,6 +160,9 @@ struct AdapterVerification: Sendable {
         guard let settings = TrainingSettings(named: named) else {
             return Check("training", .fail, "its settings are not those of a training")
         }
+        if let fault = settings.fault {
+            return Check("training", .fail, "nobody trained with its settings: \(fault)")
+        }
         var start: AdapterFactors?
         if let signed = manifest.initial {
             let given = initial.first { $0.name == PEFTFolder.weightsName }?.bytes
@@ -195,14 +171,13 @@ struct AdapterVerification: Sendable {
                     "training", .skipped, "it went on from the weights \(signed.text); give their folder with --init")
             }
             start = try AdapterFactors(
-                folder: MemoryFolder(Dictionary(initial.map { ($0.name, $0.bytes) }) { first, _ in first }),
-                config: model.config)
+                folder: MemoryFolder(initial), config: model.config)
         }
         let bytes = try Trainer.byteCounts(
             base: TrainingBase(model), rows: read.rows, settings: settings, initial: start, width: threads,
             keptBytesMax: 0
         ).steps
-        let claim = try claim(bytes)
+        let claim = try room.claim(bytes, for: "the verification")
         defer { withExtendedLifetime(claim) {} }
         let trainer = try Trainer(
             model: model, rows: read.rows, heldOut: [], settings: settings, initial: start,
