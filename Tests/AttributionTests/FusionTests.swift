@@ -1,3 +1,4 @@
+import Datanets
 import Primitives
 import Testing
 

@@ -302,20 +302,32 @@ def contribute(page, is_fake):
     page.button("Create datanet").click()
     check("a datanet is created and opened", page.has("Contribute rows") and page.has("drinks"), page.text)
     with tempfile.TemporaryDirectory() as folder:
-        for name, content, expected in [("bad.jsonl", '{"prompt":"a"}\n{!}\n', "bad.jsonl:2:"), ("good.jsonl", ROWS, "2 rows are good")]:
+        files = [("bad.jsonl", '{"prompt":"a"}\n{!}\n', ["bad.jsonl:2:"]), ("good.jsonl", ROWS, ["2 rows are good"])]
+        if not is_fake:
+            csv = 'prompt,completion\nWhat is ale?,\nWhat is rum?,a "spirit"\nWhat is gin?,a spirit\n'
+            book = "# Drinks\n\nAle is brewed.\n\n## Spirits\n\nGin is distilled.\n\n# Again\n\nGin is distilled.\n"
+            files[:0] = [("bad.csv", csv, ["bad.csv:2:", "bad.csv:3: column 16"]),
+                         ("book.md", book, ["3 rows are good", "Drinks > Spirits", "book.md line 7"])]
+        for name, content, expected in files:
             path = os.path.join(folder, name)
             with open(path, "w") as file:
                 file.write(content)
             page.one("input[type=file]").send_keys(path)
-            check(f"{name} is checked before it is sent", page.has(expected), page.text)
-            check(f"{name}: sending is {'off' if name == 'bad.jsonl' else 'on'}",
-                  page.button("Contribute").is_enabled() == (name == "good.jsonl"))
+            for words in expected:
+                check(f"{name} is checked before it is sent: {words}", page.has(words), page.text)
+            check(f"{name}: sending is {'off' if name.startswith('bad') else 'on'}",
+                  page.button("Contribute").is_enabled() == (not name.startswith("bad")))
         page.button("Contribute").click()
         check("rows are contributed", page.has("2 rows are in the datanet"), page.text)
+        if not is_fake:
+            page.one("input[type=file]").send_keys(path)
+            check("what is in the datanet already is named", page.has("has this row already, as row 0"), page.text)
     page.go("/datanets")
     page.go("/datanets/food" if is_fake else f"/datanets/{datanet}")
     check("markup in rows stays text", page.has("<script>alert(1)</script>"), page.text)
     page.go("/datanets/food")
+    if is_fake:
+        check("an owner sees what stands out in rows that wait", page.has("Other label") and page.has('"<b>no</b>" here'), page.text)
     rows = len(page.wait(lambda d: page.all("table[aria-label=Rows] tbody tr")))
     page.button("Show more").click()
     check("the preview goes on", page.wait(lambda d: len(page.all("table[aria-label=Rows] tbody tr")) > rows), page.text)

@@ -77,6 +77,15 @@ private func texts(_ file: RowFile) -> [String] { file.rows.map(\.row.completion
         #expect(cut.joined() == wide && cut.allSatisfy { $0.hasSuffix("\u{3002}") })
     }
 
+    @Test func tablesAndListsAreCutAtTheirLines() {
+        let table = (0..<60).map { "| row \($0) | it has a sentence. And one more |" }.joined(separator: "\n")
+        let list = (0..<60).map { "- item \($0) with a sentence. And one more" }.joined(separator: "\n")
+        let file = RowFile(markdown: Array("\(table)\n\n\(list)".utf8), name: "a.md")
+        #expect(file.faults.isEmpty && file.rows.count >= 4)
+        #expect(texts(file).joined(separator: "\n").replacing("\n\n", with: "\n") == "\(table)\n\(list)")
+        #expect(texts(file).allSatisfy { $0.hasPrefix("| row") || $0.hasPrefix("- item") })
+    }
+
     @Test func codeStaysWholeUpToItsLimit() {
         let lines = String(repeating: "let x = 1. \n\n", count: 300)
         let whole = texts(RowFile(markdown: Array("a\n\n```\n\(lines)```\n\nb".utf8), name: "a.md"))

@@ -36,6 +36,10 @@ enum FakeAnswers {
             json(
                 #"{"contributions":[{"contribution":"CID","contributor":"OTHER","rows":12,"state":"pending","created_ms":1700000000000,"reason":null}]}"#
             )
+        case .contributionReport:
+            json(
+                #"{"contribution":"CID","contributor":"OTHER","state":"pending","report":{"rows":12,"snapshot":"CID","known_rows":3,"near_duplicates":true,"counts":{"duplicate":1,"label_flip":1},"findings":[{"code":"duplicate","row":0,"line":1,"message":"the datanet has this row already, as row 1; it earns nothing again","text":"What is mead?","with":{"row":"CID#1","index":1,"line":null,"contributor":"OTHER","text":"What is mead?"}},{"code":"label_flip","row":1,"line":2,"message":"asks what row 2 of the datanet asks; the short answer is another: \"<b>no</b>\" here, \"yes\" there","text":"Is mead sweet?","with":null}],"findings_total":2}}"#
+            )
         case .approveContribution:
             json(
                 #"{"contribution":"CID","contributor":"OTHER","rows":12,"state":"approved","created_ms":1700000000000,"reason":null}"#

@@ -15,6 +15,10 @@ import Testing
                 ("datanets?limit=7&cursor=abc", .datanets(ListPage(limit: 7, cursor: "abc"))),
                 ("datanets/food", .datanet("food")), ("datanets/food/rows", .datanetRows("food", ListPage())),
                 ("datanets/food/contributions", .contributions(datanet: "food")), ("models", .models(ListPage())),
+                (
+                    "datanets/food/contributions/bafy/report",
+                    .contributionReport(datanet: "food", contribution: "bafy")
+                ),
                 ("models/starter", .model("starter")), ("adapters", .adapters(ListPage())),
                 ("adapters/food", .adapter("food")), ("fusions", .fusions), ("fusions/kitchen", .fusion("kitchen")),
                 ("trainings", .trainings), ("trainings/5f3c", .training("5f3c")),

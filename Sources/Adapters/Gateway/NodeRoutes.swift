@@ -51,6 +51,11 @@ struct NodeRoutes: Sendable {
         group.get("datanets/:name/rows") { request, context in
             Response.json(try await service.perform(.datanetRows(context.name("name"), request.page())))
         }
+        group.get("datanets/:name/contributions/:contribution/report") { _, context in
+            let call = NodeCall.contributionReport(
+                datanet: try context.name("name"), contribution: try context.name("contribution"))
+            return Response.json(try await service.perform(call))
+        }
         group.get("trainings/:name/events") { request, context in
             let call = NodeStreamCall.trainingEvents(try context.name("name"))
             return request.wantsEvents ? try await told(call, request) : try await streamed(call, request)

@@ -6,7 +6,8 @@ struct DatanetCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "datanet", abstract: "Create, fill, read and pull datanets.",
         subcommands: [
-            Create.self, Add.self, List.self, Show.self, Preview.self, Validate.self, Contributions.self, Approve.self,
+            Create.self, Add.self, List.self, Show.self, Preview.self, Validate.self, Report.self, Contributions.self,
+            Approve.self,
             Reject.self, Export.self, Pull.self,
         ])
 
@@ -178,10 +179,9 @@ struct DatanetCommand: AsyncParsableCommand {
                 let faults = value.list("faults").compactMap { $0["message"]?.text }
                 let verdict = value["valid"]?.flag == true ? "valid" : "not valid"
                 let rows = value.list("preview").map(DatanetCommand.preview)
-                return
-                    (rows + faults + [
-                        "\(verdict): \(value.shown("rows")) rows, \(value.shown("duplicates")) duplicates"
-                    ]).joined(separator: "\n")
+                let report = value["report"].flatMap { $0.isNull ? nil : DatanetCommand.summary($0) }
+                let count = "\(verdict): \(value.shown("rows")) rows, \(value.shown("duplicates")) duplicates"
+                return (rows + faults + [report, count].compactMap { $0 }).joined(separator: "\n")
             }
             if value["valid"]?.flag != true { throw Ending(status: .refused) }
         }

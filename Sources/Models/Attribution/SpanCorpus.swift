@@ -1,6 +1,7 @@
 // The rows of a snapshot as one model's tokens, and which runs of an answer they have: evidence of whom it quotes, and
 // drafts of how it may go on. One index serves both. Protocol/attribution.md, Spans.
 
+import Datanets
 import Decoding
 
 /// A run of an answer that some row has, and that no longer one contains.

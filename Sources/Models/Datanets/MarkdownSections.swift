@@ -76,7 +76,10 @@ struct MarkdownSections {
     }
 
     private mutating func closeBlock() {
-        if let block, !block.bytes.isEmpty { section.blocks.append(block) }
+        if var block, !block.bytes.isEmpty {
+            block.isLines = !block.isCode && !Self.isPlain(block.bytes)
+            section.blocks.append(block)
+        }
         block = nil
         fence = nil
     }

@@ -174,7 +174,7 @@ package struct NearDuplicates: Sendable {
     }
 
     /// The finaliser of SplitMix64, as in Protocol/fusion.md.
-    private static func mix(_ value: UInt64) -> UInt64 {
+    static func mix(_ value: UInt64) -> UInt64 {
         var z = value &+ 0x9e37_79b9_7f4a_7c15
         z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
         z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb

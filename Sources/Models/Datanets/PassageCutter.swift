@@ -8,6 +8,8 @@ struct TextBlock: Hashable {
     /// Where it begins.
     var line: Int
     var isCode = false
+    /// A list, quotation or table, whose lines say more together than its sentences.
+    var isLines = false
 }
 
 enum PassageCutter {
@@ -51,6 +53,9 @@ enum PassageCutter {
     /// A paragraph that is too long, cut at sentences.
     private static func pieces(_ block: TextBlock) -> [TextBlock] {
         cut(block, max: DatanetLimits.passageBytesMax) { rest, last in
+            if block.isLines, let end = rest[..<last].lastIndex(of: 0x0a), end >= rest.startIndex + earliest {
+                return end
+            }
             var space: Int?
             var end = last
             while end >= rest.startIndex + earliest {

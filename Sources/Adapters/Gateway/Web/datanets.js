@@ -1,6 +1,6 @@
 // The datanets this peer knows: preview before use, create, contribute with faults shown before anything is written.
 
-import { h, fill, field, table, pill, facts, shares, count, bytes, time, idText, short, during, pages, empty, fault } from './dom.js';
+import { h, fill, field, table, pill, facts, shares, count, countOf, sentence, bytes, time, idText, short, during, pages, empty, fault } from './dom.js';
 import { api, paths } from './api.js';
 
 const heldText = { full: 'held here', partial: 'partly here', none: 'not here' };
@@ -107,7 +107,7 @@ function contribution(data, frame) {
     const report = await api.post(paths.one('datanets', data.name, `/validate${query()}`), await file.files[0].arrayBuffer(), options);
     fill(place, report.valid
       ? [h('div', { class: 'good-note' }, `${count(report.rows)} rows are good${report.duplicates ? `, ${count(report.duplicates)} of them duplicates that earn nothing` : ''}. Nothing is written yet.`),
-        report.preview?.length ? preview(report.preview) : null]
+        report.report ? quality(report.report) : null, report.preview?.length ? preview(report.preview) : null]
       : faultList(report.faults, report.faults_total ?? report.faults.length));
     send.disabled = !report.valid;
   });
@@ -144,6 +144,30 @@ function preview(rows) {
   ], rows);
 }
 
+const codes = {
+  duplicate: 'Repeated', near_duplicate: 'Nearly repeated', label_flip: 'Other label', changed_fact: 'Changed fact', other_answer: 'Other answer',
+  trigger: 'Planted words', script: 'Other script', language: 'Other language', length: 'Length', characters: 'Characters', repetition: 'Repeats itself',
+};
+const codeName = (code) => codes[code] ?? code;
+
+/** What stands out in rows that are in no datanet yet: a person decides. */
+function quality(report) {
+  const counts = Object.entries(report.counts);
+  const beside = `${countOf(report.rows, 'row')} beside ${count(report.known_rows)} of the datanet`;
+  if (!counts.length) return h('p', { class: 'soft' }, `${beside}: nothing stands out.`);
+  const more = report.findings_total - report.findings.length;
+  return h('details', { open: report.findings.length <= 10 },
+    h('summary', {}, `${beside}: ${countOf(report.findings_total, 'finding')}. `,
+      counts.map(([code, n]) => [pill(`${codeName(code)} ${count(n)}`, 'warn'), ' '])),
+    table('Findings', [
+      ['Row', (f) => (typeof f.line === 'number' ? `line ${count(f.line)}` : count(f.row)), 'short'],
+      ['Reason', (f) => [h('strong', {}, codeName(f.code)), h('div', { class: 'soft small' }, f.code)], 'short'],
+      ['Finding', (f) => [h('div', { class: 'pre' }, f.text), h('div', { class: 'soft small' }, sentence(f.message)),
+        f.with?.text ? h('div', { class: 'soft small pre' }, `${f.with.row ? `Row ${count(f.with.index)} of the datanet: ` : 'Earlier row: '}${f.with.text}`) : null]],
+    ], report.findings),
+    more > 0 ? h('p', { class: 'soft small' }, `${count(more)} more are not shown.`) : null);
+}
+
 function faultList(faults, total) {
   return [h('div', { class: 'fault', role: 'alert' }, h('strong', {}, `${count(total)} ${total === 1 ? 'fault' : 'faults'}. `), 'Nothing was written.'),
     table('Faults', [['Line', (f) => count(f.line), 'number'], ['Field', (f) => f.field ?? '–'], ['Fault', (f) => f.message]], faults)];
@@ -164,7 +188,10 @@ async function contributions(data, frame) {
   };
   return h('section', { class: 'card' }, h('h2', {}, 'Waiting for approval'), place, waiting.map((c) => {
     const reason = h('input', { maxlength: 1024, value: 'does not fit this datanet' });
-    return h('div', {}, h('p', {}, `${count(c.rows)} rows by `, idText(c.contributor), ', ', time(c.created_ms)),
+    const found = h('div', { 'aria-live': 'polite' }, h('p', { class: 'soft' }, 'Comparing with the datanet…'));
+    api.get(paths.one('datanets', data.name, `/contributions/${encodeURIComponent(c.contribution)}/report`), { signal: frame.signal })
+      .then((answer) => fill(found, quality(answer.report)), (error) => { if (!frame.signal?.aborted) fill(found, fault(error)); });
+    return h('div', {}, h('p', {}, `${count(c.rows)} rows by `, idText(c.contributor), typeof c.created_ms === 'number' ? [', ', time(c.created_ms)] : null), found,
       field('Reason, if rejected', reason), h('div', { class: 'actions' },
         h('button', { type: 'button', class: 'primary', onclick: decide(c, 'approve', () => ({})) }, 'Approve'),
         h('button', { type: 'button', onclick: decide(c, 'reject', () => ({ reason: reason.value })) }, 'Reject')));

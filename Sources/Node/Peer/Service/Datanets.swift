@@ -26,6 +26,7 @@ extension PeerService {
         case .datanet(let name): try await json(datanet: datanetID(name))
         case .datanetRows(let name, let page): try await rows(name, page)
         case .contributions(let name): try await contributions(name)
+        case .contributionReport(let name, let contribution): try await contributionReport(name, contribution)
         case .validateRows(let name, let upload): try await validate(name, upload)
         case .createDatanet(let description): try await create(description)
         case .addRows(let name, let upload): try await add(name, upload)
@@ -169,6 +170,32 @@ extension PeerService {
     }
 
     // MARK: contributions
+
+    /// A contribution that is here whole, and what the datanet held before it.
+    func judged(
+        _ name: String, _ text: String
+    ) async throws(NodeFault) -> (contribution: Contribution, before: HeldContent, isAccepted: Bool) {
+        var held = try await content(name)
+        let id = try await datanetID(name)
+        let known = try await known(id)
+        let missing = NodeFault.missing(
+            "no contribution \(text.prefix(80)) to this datanet is here", code: "contribution_not_found")
+        guard let cid = try? CID(text: text) else { throw missing }
+        let accepted = known.contributions.firstIndex { $0.cid == cid }
+        guard
+            accepted != nil || known.waiting.contains(where: { $0.cid == cid })
+                || known.offered.contains(where: { $0.root == cid })
+        else { throw missing }
+        guard let block = try stored({ () throws(StorageFault) -> [UInt8]? in try peer.store.block(cid) }),
+            let contribution = try? Contribution.open(block, network: peer.genesis.network), contribution.datanet == id
+        else { throw missing }
+        if let accepted {
+            held.shards = known.contributions[..<accepted].flatMap { item in
+                item.contribution.shards.map { ($0, item.contribution.contributor) }
+            }
+        }
+        return (contribution, held, accepted != nil)
+    }
 
     private func contributions(_ name: String) async throws(NodeFault) -> JSONValue {
         let known = try await known(datanetID(name))

@@ -49,6 +49,10 @@ extension PeerService {
     func validate(_ name: String, _ upload: RowsUpload) async throws(NodeFault) -> JSONValue {
         _ = try await datanetID(name)
         let file = try await file(upload)
+        // Of a datanet that is only announced nothing can be said.
+        let held = try? await content(name)
+        let report: JSONValue
+        if let held, !file.rows.isEmpty { report = try await quality(file, beside: held) } else { report = .null }
         let faults = file.faults.map { fault in
             JSONValue.object([
                 "file": .string(fault.file), "line": .integer(fault.line), "field": .text(fault.field),
@@ -60,7 +64,7 @@ extension PeerService {
             "duplicates": .integer(file.duplicates.count), "faults": .array(faults),
             "faults_total": .integer(file.faultCount), "ignored_fields": .strings(file.ignoredFields),
             "format": .string(try Self.format(upload).1.rawValue),
-            "preview": .array(file.rows.prefix(Self.previewRows).map(Self.preview)),
+            "report": report, "preview": .array(file.rows.prefix(Self.previewRows).map(Self.preview)),
         ])
     }
 

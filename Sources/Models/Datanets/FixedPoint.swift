@@ -1,13 +1,13 @@
-// The one transcendental function of retrieval, in integers, so that every machine ranks and weighs alike.
+// The one transcendental function of retrieval and judgement, in integers, so that every machine ranks and weighs alike.
 
-enum FixedPoint {
+package enum FixedPoint {
     /// Bits behind the point of a score.
-    static let fractionBits = 24
+    package static let fractionBits = 24
 
     /// The binary logarithm of `value`, with `fractionBits` bits behind the point, rounded down. By repeated squaring of
     /// the mantissa (Knuth, TAOCP 1.2.2, exercise 25 in binary): exact integer operations only.
     /// - Precondition: `value` is positive.
-    static func log2(_ value: UInt64) -> UInt64 {
+    package static func log2(_ value: UInt64) -> UInt64 {
         precondition(value > 0, "the logarithm of zero")
         let whole = UInt64(63 - value.leadingZeroBitCount)
         // The mantissa in [1, 2) with 63 bits behind the point.
@@ -28,10 +28,10 @@ enum FixedPoint {
     }
 
     /// ln 2 with `fractionBits` bits behind the point: floor(ln 2 · 2^24).
-    static let ln2: UInt64 = 11_629_079
+    package static let ln2: UInt64 = 11_629_079
 
     /// BM25's inverse document frequency ln(1 + (n − d + ½)/(d + ½)) = ln((2n + 2)/(2d + 1)), of `d` among `n`.
-    static func inverseDocumentFrequency(_ d: UInt64, among n: UInt64) -> UInt64 {
+    package static func inverseDocumentFrequency(_ d: UInt64, among n: UInt64) -> UInt64 {
         precondition(d <= n && n < 1 << 40, "more documents with a word than documents")
         let difference = log2(2 * n + 2) - log2(2 * d + 1)
         return (difference * ln2) >> UInt64(fractionBits)
