@@ -2,6 +2,7 @@
 
 import Datanets
 import Gateway
+import Ledger
 import NodeCore
 import Primitives
 import Records

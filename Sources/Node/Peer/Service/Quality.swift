@@ -27,7 +27,7 @@ extension PeerService {
         let report = try await desk.perform { [self] () throws(NodeFault) in
             var rows: [Row] = []
             for cid in found.contribution.shards { rows += try shard(cid).rows }
-            return try report(JudgedRows(rows: rows, lines: nil, beside: found.before))
+            return try self.report(JudgedRows(rows: rows, lines: nil, beside: found.before))
         }
         return .object([
             "contribution": .string(text), "contributor": .string(found.contribution.contributor.text),

@@ -11,6 +11,7 @@ import NodeCore
 import Primitives
 import Records
 import Storage
+import Synchronization
 import Training
 
 extension PeerService {
