@@ -326,6 +326,7 @@ def contribute(page, is_fake):
     page.go("/datanets/food" if is_fake else f"/datanets/{datanet}")
     check("markup in rows stays text", page.has("<script>alert(1)</script>"), page.text)
     page.go("/datanets/food")
+    check("a datanet says how well others keep it", page.has("Kept by other peers"), page.text)
     if is_fake:
         check("an owner sees what stands out in rows that wait", page.has("Other label") and page.has('"<b>no</b>" here'), page.text)
     rows = len(page.wait(lambda d: page.all("table[aria-label=Rows] tbody tr")))

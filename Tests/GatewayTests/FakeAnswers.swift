@@ -40,6 +40,10 @@ enum FakeAnswers {
             json(
                 #"{"contribution":"CID","contributor":"OTHER","state":"pending","report":{"rows":12,"snapshot":"CID","known_rows":3,"near_duplicates":true,"counts":{"duplicate":1,"label_flip":1},"findings":[{"code":"duplicate","row":0,"line":1,"message":"the datanet has this row already, as row 1; it earns nothing again","text":"What is mead?","with":{"row":"CID#1","index":1,"line":null,"contributor":"OTHER","text":"What is mead?"}},{"code":"label_flip","row":1,"line":2,"message":"asks what row 2 of the datanet asks; the short answer is another: \"<b>no</b>\" here, \"yes\" there","text":"Is mead sweet?","with":null}],"findings_total":2}}"#
             )
+        case .datanetHealth:
+            json(
+                #"{"datanet":"CID","shards":4,"wanted":3,"safe":3,"copies":[0,0,1,3],"keepers_known":3,"keepers":[{"peer":"OTHER","shards":4,"connected":true},{"peer":"OTHER","shards":3,"connected":false}],"sentence":"3 of 4 shards are proved by 3 other peers."}"#
+            )
         case .approveContribution:
             json(
                 #"{"contribution":"CID","contributor":"OTHER","rows":12,"state":"approved","created_ms":1700000000000,"reason":null}"#
@@ -57,7 +61,7 @@ enum FakeAnswers {
         case .estimateTraining(let wanted): estimate(wanted)
         case .accountEarnings:
             json(
-                #"{"account":"PEER","height":128,"estimated":"0.00007","pending":"0.0004","settled":"1.25","penalties":"0","sources":[{"kind":"contributor","note":"contributor of the data","source":"food","estimated":"0.00007","pending":"0.0004","settled":"1.25","payments":12}],"unpaid":[{"reason":"duplicate","rows":2}],"entries":[{"height":128,"time_ms":1700000000000,"kind":"fee_share","amount":"0.0001","sign":"+","counterparty":"OTHER","reference":"RECEIPTID","note":"contributor of the data","source":"food","receipt":"RECEIPTID"}],"next":null}"#
+                #"{"account":"PEER","height":128,"estimated":"0.00007","pending":"0.0004","settled":"1.25","penalties":"0","sources":[{"kind":"contributor","note":"contributor of the data","source":"food","estimated":"0.00007","pending":"0.0004","settled":"1.25","payments":12}],"days":[{"day_ms":1699920000000,"settled":"0.25"},{"day_ms":1700006400000,"settled":"1"}],"unpaid":[{"reason":"duplicate","rows":2}],"entries":[{"height":128,"time_ms":1700000000000,"kind":"fee_share","amount":"0.0001","sign":"+","counterparty":"OTHER","reference":"RECEIPTID","note":"contributor of the data","source":"food","receipt":"RECEIPTID"}],"next":null}"#
                     .replacing("RECEIPTID", with: FakeNode.receiptID))
         case .changeAdapter(_, let action):
             json(adapter(state: action == .unload ? "disk" : "resident"))

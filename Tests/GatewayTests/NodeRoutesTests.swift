@@ -15,6 +15,7 @@ import Testing
                 ("datanets?limit=7&cursor=abc", .datanets(ListPage(limit: 7, cursor: "abc"))),
                 ("datanets/food", .datanet("food")), ("datanets/food/rows", .datanetRows("food", ListPage())),
                 ("datanets/food/contributions", .contributions(datanet: "food")), ("models", .models(ListPage())),
+                ("datanets/food/health", .datanetHealth("food")),
                 (
                     "datanets/food/contributions/bafy/report",
                     .contributionReport(datanet: "food", contribution: "bafy")

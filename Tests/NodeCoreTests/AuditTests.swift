@@ -113,6 +113,7 @@ private final class AuditNet {
                 switch write {
                 case .put(let table, let key, let value): peers[index].tables[table, default: [:]][key] = value
                 case .delete(let table, let key): peers[index].tables[table]?[key] = nil
+                case .dropBlock: break
                 case .block: break
                 }
             }

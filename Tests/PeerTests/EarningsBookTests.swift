@@ -17,6 +17,16 @@ import Testing
         #expect(zip(earnings.keys, earnings.keys.dropFirst()).allSatisfy { $0.lexicographicallyPrecedes($1) })
     }
 
+    @Test func daysHaveABound() throws {
+        var earnings = Earnings()
+        let little = try #require(Amount(text: "0.5"))
+        for hour in 0..<24 * 100 as Range<Int64> {
+            earnings.add(little, at: WallTime(milliseconds: hour * 3_600_000), most: 30)
+            #expect(earnings.days.count < 60)
+        }
+        #expect(earnings.days.count >= 30 && earnings.days[99] == Amount(text: "12") && earnings.days[0] == nil)
+    }
+
     /// Somebody who pays an account a little by ever new datanets fills a list of names, and no more.
     @Test func sourcesHaveABound() throws {
         var earnings = Earnings()

@@ -152,6 +152,16 @@ private func key(_ seed: UInt8) throws -> SigningKey { try SigningKey(seed: [UIn
         #expect(throws: CBORFault.self) { try ServingAdvert(decoding: advert.encoded()) }
     }
 
+    @Test func lentDisk() throws {
+        var advert = try Self.advert()
+        advert.keeps = LentDisk(lent: 16 << 20, used: 5)
+        #expect(try ServingAdvert(decoding: advert.encoded()) == advert)
+        for bad in [LentDisk(lent: (16 << 20) - 1, used: 0), LentDisk(lent: 16 << 20, used: (16 << 20) + 1)] {
+            advert.keeps = bad
+            #expect(throws: CBORFault.self) { try ServingAdvert(decoding: advert.encoded()) }
+        }
+    }
+
     /// A peer that computes no layers for others says what it always said.
     @Test func withoutStages() throws {
         var advert = try Self.advert()

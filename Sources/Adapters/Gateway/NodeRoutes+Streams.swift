@@ -76,7 +76,7 @@ private struct PlainSequence<Element: Sendable>: AsyncSequence, Sendable {
 }
 
 extension Request {
-    fileprivate var wantsEvents: Bool {
+    var wantsEvents: Bool {
         headers[.accept]?.split(separator: ",").contains {
             $0.split(separator: ";").first?.trimmingPrefix(while: { $0 == " " }).lowercased() == "text/event-stream"
         } ?? false

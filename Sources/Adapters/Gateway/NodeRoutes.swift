@@ -38,6 +38,7 @@ struct NodeRoutes: Sendable {
         }
         let named: [(String, @Sendable (String) -> NodeCall)] = [
             ("datanets/:name", { .datanet($0) }), ("datanets/:name/contributions", { .contributions(datanet: $0) }),
+            ("datanets/:name/health", { .datanetHealth($0) }),
             ("models/:name", { .model($0) }), ("adapters/:name", { .adapter($0) }),
             ("fusions/:name", { .fusion($0) }), ("trainings/:name", { .training($0) }),
             ("accounts/:name", { .account($0) }),

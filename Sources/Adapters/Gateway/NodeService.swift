@@ -84,6 +84,7 @@ package enum NodeCall: Sendable, Hashable {
     case datanet(String)
     case datanetRows(String, ListPage)
     case contributions(datanet: String)
+    case datanetHealth(String)
     case contributionReport(datanet: String, contribution: String)
     case validateRows(datanet: String, RowsUpload)
     case models(ListPage)

@@ -40,6 +40,11 @@ package final class BlobStore: @unchecked Sendable {
         return BlobTables.blocks.put(cid, block)
     }
 
+    /// The write that forgets a block below 64 KiB.
+    package func dropping(_ cid: CID) -> StoreWrite {
+        StoreWrite(table: BlobTables.blocks.id, key: cid.bytes, value: nil)
+    }
+
     /// Stores a block of any size up to a chunk's limit and waits for the disk.
     package func putAndWait(_ cid: CID, _ block: [UInt8]) throws(StorageFault) {
         if block.count < StoreLimits.inlineBlockBytesMax { return try store.write([try put(cid, block)]) }

@@ -19,6 +19,30 @@ package struct ServedModel: Hashable, Sendable {
     }
 }
 
+/// Disk that a peer lends to other people's datanets (Protocol/keeping.md), in bytes.
+package struct LentDisk: Hashable, Sendable {
+    package static let lentMin: UInt64 = 16 << 20
+
+    package let lent: UInt64
+    package let used: UInt64
+
+    package init(lent: UInt64, used: UInt64) {
+        self.lent = lent
+        self.used = used
+    }
+
+    var cbor: CBOR { .map(["lent": .unsigned(lent), "used": .unsigned(used)]) }
+
+    init(cbor: CBOR) throws(CBORFault) {
+        var fields = try CBORFields(cbor, "ServingAdvert.keeps")
+        lent = try fields.unsigned("lent")
+        used = try fields.unsigned("used")
+        guard lent >= Self.lentMin else { throw fields.fault("lent", "is less than \(Self.lentMin) bytes") }
+        guard used <= lent else { throw fields.fault("used", "is more than is lent") }
+        try fields.finish()
+    }
+}
+
 package struct ServingAdvert: Hashable, Sendable {
     package static let bytesMax = 16_384
     package static let modelsMax = 64
@@ -31,6 +55,8 @@ package struct ServingAdvert: Hashable, Sendable {
     package var models: [ServedModel]
     /// Layers that this peer computes for others (Protocol/layers.md).
     package var stages: [ServedLayers]
+    /// nil: none.
+    package var keeps: LentDisk?
     /// Datanets (by id) whose rows this peer can retrieve from.
     package var datanets: [Digest]
     package var pricePerRequest: Amount
@@ -44,12 +70,13 @@ package struct ServingAdvert: Hashable, Sendable {
     package init(
         server: AccountID, peer: PeerID, models: [ServedModel], datanets: [Digest], pricePerRequest: Amount,
         pricePerPromptToken: Amount, pricePerAnswerToken: Amount, queued: UInt64, issued: WallTime, expires: WallTime,
-        stages: [ServedLayers] = []
+        stages: [ServedLayers] = [], keeps: LentDisk? = nil
     ) {
         self.server = server
         self.peer = peer
         self.models = models
         self.stages = stages
+        self.keeps = keeps
         self.datanets = datanets
         self.pricePerRequest = pricePerRequest
         self.pricePerPromptToken = pricePerPromptToken
@@ -74,6 +101,7 @@ package struct ServingAdvert: Hashable, Sendable {
             ("issued", .wallTime(issued)), ("expires", .wallTime(expires)),
         ]
         if !stages.isEmpty { pairs.append(("stages", .array(stages.map(\.cbor)))) }
+        if let keeps { pairs.append(("keeps", keeps.cbor)) }
         return CBOR.map(pairs).encoded()
     }
 
@@ -110,6 +138,8 @@ package struct ServingAdvert: Hashable, Sendable {
             }
             for item in items { stages.append(try ServedLayers(cbor: item)) }
         }
+        keeps = nil
+        if let disk = fields.optionalValue("keeps") { keeps = try LentDisk(cbor: disk) }
         var datanets: [Digest] = []
         for item in try fields.array("datanets", max: Self.adaptersMax) {
             guard case .bytes(let raw) = item, let digest = Digest(raw) else {

@@ -7,8 +7,7 @@ struct DatanetCommand: AsyncParsableCommand {
         commandName: "datanet", abstract: "Create, fill, read and pull datanets.",
         subcommands: [
             Create.self, Add.self, List.self, Show.self, Preview.self, Validate.self, Report.self, Contributions.self,
-            Approve.self,
-            Reject.self, Export.self, Pull.self,
+            Approve.self, Reject.self, Health.self, Export.self, Pull.self,
         ])
 
     static let rowsBytesMax = 16 << 20

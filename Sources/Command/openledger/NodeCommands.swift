@@ -44,6 +44,11 @@ struct StatusCommand: NodeCommand {
                 Disk      \(byteCount(value["storage"]?["used_bytes"])) used, \(byteCount(value["storage"]?["free_bytes"])) free
                 """
             if let remedy = value["reachability"]?["remedy"]?.text { text += "\nRemedy    \(remedy)" }
+            let keeping = value["keeping"] ?? .null
+            if keeping["lent_bytes"]?.integer != 0 {
+                text +=
+                    "\nKeeps     \(byteCount(keeping["used_bytes"])) of \(byteCount(keeping["lent_bytes"])) lent: \(keeping.shown("blocks")) blocks of \(keeping.shown("datanets")) datanets"
+            }
             let audits = value["audits"] ?? .null
             text +=
                 "\nAudits    \(audits.shown("same")) the same, \(audits.shown("differs")) not, \(audits.shown("waiting")) waiting"

@@ -98,6 +98,9 @@ package struct DatanetBook: Sendable {
     package func manifest(_ id: DatanetID) -> DatanetManifest? { held[id]?.manifest }
     package func snapshot(_ id: DatanetID) -> CID? { held[id]?.snapshot }
 
+    /// Whether the datanet is here, or is being fetched.
+    package func isKnown(_ id: DatanetID) -> Bool { held[id] != nil || pulls[id] != nil }
+
     /// The datanet of that name; of several, the one with the lowest id (names are not unique, ids are).
     package func id(named name: String) -> DatanetID? { ids.first { held[$0]?.manifest.name == name } }
 

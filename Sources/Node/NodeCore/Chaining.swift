@@ -367,6 +367,9 @@ package enum MetaKey {
     /// Before a contribution: the normalised hashes of its rows.
     package static let checkedPrefix = Array("rows:".utf8)
     static func checked(_ contribution: CID) -> [UInt8] { checkedPrefix + contribution.bytes }
+    /// Before a block that is kept for others.
+    package static let keptPrefix = Array("keep:".utf8)
+    static func kept(_ cid: CID) -> [UInt8] { keptPrefix + cid.bytes }
     static func held(_ id: DatanetID) -> [UInt8] { heldPrefix + id.digest.bytes }
 }
 

@@ -23,6 +23,8 @@ enum StreamUse: Hashable, Sendable {
     case layersServed
     case auditAsked(UInt64)
     case auditServed
+    case keepAsked(UInt64)
+    case keepServed
 }
 
 struct Links: Sendable {
@@ -85,6 +87,7 @@ struct Links: Sendable {
         case NodeProtocol.infer: use = .server
         case NodeProtocol.layers: use = .layersServed
         case NodeProtocol.audit: use = .auditServed
+        case NodeProtocol.keep: use = .keepServed
         default: use = .gossip
         }
         record.inbound.insert(id)
@@ -231,6 +234,8 @@ extension Node {
         case .layersServed: stageReceived(bytes, on: stream, from: link.peer)
         case .auditAsked(let number): auditReceived(bytes, number, on: stream)
         case .auditServed: auditAsked(bytes, on: stream, from: link.peer)
+        case .keepAsked(let number): keepAnswered(bytes, number, on: stream)
+        case .keepServed: keepAsked(bytes, on: stream, from: link.peer)
         }
     }
 
@@ -263,6 +268,8 @@ extension Node {
         case .layersServed: stageClosed(stream)
         case .auditAsked(let number): auditClosed(number)
         case .auditServed: audits.waiting.removeAll { $0.stream == stream }
+        case .keepAsked(let number): keepAskedClosed(number)
+        case .keepServed: keepServedClosed(stream)
         default: break
         }
     }

@@ -33,6 +33,10 @@ package struct NodeConfiguration: Sendable {
     /// How long a peer that computes layers for this one may be silent.
     package var layersPatience = LayersExchange.patience
     package var audits = AuditLimits()
+    /// Bytes of disk for other people's datanets; less than `Placement.unitBytes`: none.
+    package var keepLent: UInt64 = 0
+    /// What is not this peer's to keep any more stays so long.
+    package var keepLetGo = Span.seconds(3600)
     package var seed: UInt64
     /// Where own gossip sequence numbers begin: above all that were used before.
     package var firstSequence: UInt64
@@ -67,6 +71,7 @@ package struct Restored: Sendable {
     package var datanets: [Digest] = []
     /// By contribution: normalised hashes of its rows, which were checked when they came.
     package var checkedRows: [CID: [Digest]] = [:]
+    package var kept: [CID: KeptBlock] = [:]
     /// The last vouchers of others under their allowances.
     package var vouchers: [SignedVoucher] = []
     package var verdicts: [SignedVerdict] = []
@@ -95,6 +100,7 @@ package struct Node: Sendable {
     var pulls: PullDesk
     var trade: TradeDesk
     var holding: HoldingDesk
+    var keeping: KeepDesk
     var staging = StageDesk()
     var audits: AuditDesk
     /// Datanets that were complete here once: their new revisions are followed.
@@ -137,6 +143,8 @@ package struct Node: Sendable {
             book: DatanetBook(key: configuration.key, network: network, checked: restored.checkedRows))
         heldDatanets = Set(restored.datanets)
         audits = AuditDesk(verdicts: restored.verdicts, book: restored.evidence, random: random.fork())
+        keeping = KeepDesk(
+            lent: configuration.keepLent, kept: restored.kept, random: random.fork(), now: moment.instant)
         hasGenesis = restored.hasGenesis
         catalog = Catalog(network: network, entries: restored.catalog)
         for transaction in restored.transactions { _ = chain.transactions.offer(transaction) }

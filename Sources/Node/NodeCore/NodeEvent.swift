@@ -57,13 +57,14 @@ package enum NodeProtocol {
     package static let infer = "/openledger/infer/1"
     package static let layers = "/openledger/layers/1"
     package static let audit = "/openledger/audit/1"
+    package static let keep = "/openledger/keep/1"
 
     /// Every protocol that the adapter accepts, with the longest message in bytes.
     package static let accepted: [(name: String, messageBytesMax: Int)] =
         gossip.map { ($0, 1 << 20) } + [
             (bitswap, 4 << 20), (consensus, 9 << 20), (headers, 9 << 20), (catalog, 64 << 10),
             (infer, InferMessage.bytesMax), (layers, LayersMessage.bytesMax),
-            (audit, AuditMessage.bytesMax),
+            (audit, AuditMessage.bytesMax), (keep, KeepMessage.bytesMax),
         ]
 }
 
@@ -134,6 +135,8 @@ package enum NodeWrite: Hashable, Sendable {
     case delete(NodeTable, key: [UInt8])
     /// A verified block of content.
     case block(CID, [UInt8])
+    /// A block that is a value of a table, not of a file, and that nothing here needs.
+    case dropBlock(CID)
 }
 
 package enum NodeEffect: Sendable {

@@ -76,6 +76,9 @@ extension Node {
     mutating func offerProviders(_ peers: [PeerID]) {
         let least = moment.instant + PullDesk.newcomerPatience
         exchange(bitswap.handle(.providers(HoldingDesk.session, peers), now: moment.instant))
+        if !keeping.wanted.isEmpty {
+            exchange(bitswap.handle(.providers(KeepDesk.session, peers), now: moment.instant))
+        }
         holding.offer(peers, until: least)
         for root in pulls.pulls.keys.sorted() {
             guard var pull = pulls.pulls[root], pull.onlyFrom == nil || peers.contains(where: { $0 == pull.onlyFrom })
@@ -162,6 +165,10 @@ extension Node {
                     datanetBlock(block, from: peer)
                     continue
                 }
+                if session == KeepDesk.session {
+                    keepingBlock(block)
+                    continue
+                }
                 guard let root = pulls.root(of: session) else { continue }
                 pulls.pulls[root]?.servers.insert(peer)
                 pulls.pulls[root]?.missing.remove(block.cid)
@@ -183,6 +190,8 @@ extension Node {
             case .unavailable(let session, let cid):
                 if session == HoldingDesk.session {
                     holding.missing.insert(cid)
+                } else if session == KeepDesk.session {
+                    keepingUnavailable(cid)
                 } else if let root = pulls.root(of: session) {
                     pulls.pulls[root]?.missing.insert(cid)
                 }
@@ -192,6 +201,7 @@ extension Node {
 
     mutating func loaded(_ ticket: Ticket, _ bytes: [UInt8]?) {
         if let cid = holding.reads.removeValue(forKey: ticket) { return datanetLoaded(cid, bytes) }
+        if keepingLoaded(ticket, bytes) { return }
         guard let read = pulls.reads.removeValue(forKey: ticket) else { return }
         switch read {
         case .forPeer(let cid, let peer):

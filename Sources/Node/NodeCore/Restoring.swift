@@ -56,6 +56,9 @@ extension Restored {
         datanets = try reader.all(.meta, prefix: MetaKey.heldPrefix).compactMap {
             Digest($0.key.dropFirst(MetaKey.heldPrefix.count))
         }
+        for (key, value) in try reader.all(.meta, prefix: MetaKey.keptPrefix) {
+            if let cid = try? CID(bytes: key.dropFirst(MetaKey.keptPrefix.count)) { kept[cid] = KeptBlock(value) }
+        }
         for (key, value) in try reader.all(.meta, prefix: MetaKey.checkedPrefix) {
             guard let cid = try? CID(bytes: key.dropFirst(MetaKey.checkedPrefix.count)),
                 value.count.isMultiple(of: Digest.byteCount)

@@ -225,6 +225,7 @@ extension Node {
         giveUpStages()
         giveUpPulls()
         giveUpDatanets()
+        tendKeeping()
         claimVouchers()
         repeatOwn()
         tendAudits()

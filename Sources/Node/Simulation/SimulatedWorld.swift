@@ -64,7 +64,7 @@ final class SimulatedWorld {
     var workload = Workload()
     var events = 0
     var mishaps = 0
-    private var chain = Digest.zero
+    private(set) var digest = Digest.zero
     let planted: PlantedBug?
 
     static let wallStart: Int64 = 1_800_000_000_000
@@ -74,7 +74,9 @@ final class SimulatedWorld {
     /// A run that makes no events fast enough ends its faults then.
     static let faultyMax = Span.seconds(600)
 
-    init(_ options: SimulationOptions, planted: PlantedBug?) throws(SimulationFault) {
+    init(
+        _ options: SimulationOptions, planted: PlantedBug?, keepLent: UInt64 = 32 << 20
+    ) throws(SimulationFault) {
         self.options = options
         self.planted = planted
         random = SeededRandom(seed: options.seed)
@@ -84,8 +86,12 @@ final class SimulatedWorld {
         genesis = plan.genesis
         checker = Checker(genesis: plan.genesis, exposureCap: plan.genesis.parameters.exposureCap)
         for index in 0..<options.peers {
+            var configuration = plan.configuration(index, seed: random.next())
+            // Somebody lends nothing.
+            configuration.keepLent = index == options.peers - 1 ? 0 : keepLent
+            configuration.keepLetGo = .minutes(10)
             let home = Home(
-                index: index, configuration: plan.configuration(index, seed: random.next()),
+                index: index, configuration: configuration,
                 skew: Int64(random.below(400)) - 200, disk: VirtualDisk(lies: planted == .lyingDisk))
             homes.append(home)
             indexes[home.peer] = index
@@ -113,7 +119,7 @@ final class SimulatedWorld {
         }
         if checker.violations.isEmpty { heal() }
         return SimulationReport(
-            options: options, events: events, virtualTime: now.since(.start), digest: chain,
+            options: options, events: events, virtualTime: now.since(.start), digest: digest,
             batches: UInt64(checker.headers.count), receipts: checker.settled.count,
             transactions: checker.transactions.count, answers: checker.acknowledged.count,
             audits: checker.audits, shareAudits: checker.shareAudits, accused: checker.accused.count, mishaps: mishaps,
@@ -168,6 +174,12 @@ final class SimulatedWorld {
         }
         if let lost = checker.unsettled(nodes: homes.map(\.node)) { return lost }
         return nil
+    }
+
+    /// Everything that happens before `end`.
+    func run(until end: Instant) {
+        while let next = queue.next, next <= end, step() {}
+        now = end
     }
 
     private func step() -> Bool {
@@ -225,7 +237,7 @@ final class SimulatedWorld {
         advertise(index)
     }
 
-    func crash(_ index: Int) {
+    func crash(_ index: Int, restarts: Bool = true) {
         guard homes[index].node != nil else { return }
         mishaps += 1
         homes[index].node = nil
@@ -236,6 +248,7 @@ final class SimulatedWorld {
             cut(link)
             _ = network.noticed(link, by: index)
         }
+        guard restarts else { return }
         queue.push(.restart(index), at: now + .milliseconds(300 + random.below(9000)))
     }
 
@@ -252,8 +265,8 @@ final class SimulatedWorld {
 
     private func note(_ index: Int, _ event: NodeEvent) {
         let (kind, bytes) = EventTrace.of(event)
-        chain = Digest(sha256Of: [
-            chain.bytes, now.nanoseconds.bigEndianBytes, [UInt8(truncatingIfNeeded: index), kind], bytes,
+        digest = Digest(sha256Of: [
+            digest.bytes, now.nanoseconds.bigEndianBytes, [UInt8(truncatingIfNeeded: index), kind], bytes,
         ])
     }
 

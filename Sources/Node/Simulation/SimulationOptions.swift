@@ -71,6 +71,8 @@ package enum PlantedBug: Sendable {
     case wobblyKernels
     /// Evidence now and then weighs otherwise than it did before.
     case wobblyScales
+    /// A keeper does not keep what it takes.
+    case forgetfulKeeper
 }
 
 package struct SimulationReport: Sendable {

@@ -15,6 +15,8 @@ struct VirtualDisk: TableReader {
     /// The planted bug: synced is said of what only the queue holds; it is written this many sets late.
     let lies: Bool
     private static let liesBehind = 24
+    /// The planted bug: blocks are taken and not kept.
+    var forgetsBlocks = false
     /// When the last of the queue will be durable.
     var busyUntil = Instant.start
 
@@ -45,7 +47,8 @@ struct VirtualDisk: TableReader {
             switch write {
             case .put(let table, let key, let value): tables[table, default: [:]][key] = value
             case .delete(let table, let key): tables[table]?[key] = nil
-            case .block(let cid, let bytes): blocks[cid] = bytes
+            case .block(let cid, let bytes): if !forgetsBlocks { blocks[cid] = bytes }
+            case .dropBlock(let cid): blocks[cid] = nil
             }
         }
     }

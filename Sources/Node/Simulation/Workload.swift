@@ -94,11 +94,12 @@ extension SimulatedWorld {
             models: [ServedModel(model: SimulatedModel.cid, name: "model", precision: "f32", adapters: [])],
             datanets: [], pricePerRequest: NetworkPlan.price.request,
             pricePerPromptToken: NetworkPlan.price.promptToken, pricePerAnswerToken: NetworkPlan.price.answerToken,
-            queued: 0, issued: wall, expires: wall.adding(milliseconds: 3_500_000))
+            queued: 0, issued: wall, expires: wall.adding(milliseconds: 3_500_000),
+            keeps: homes[index].node?.lentDisk)
         command(index, .advertise(advert), "advertise")
     }
 
-    private func command(_ index: Int, _ command: NodeCommand, _ kind: String) {
+    func command(_ index: Int, _ command: NodeCommand, _ kind: String) {
         homes[index].lastCommand += 1
         let id = CommandID(homes[index].lastCommand)
         homes[index].waiting.insert(id)

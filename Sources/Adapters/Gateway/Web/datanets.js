@@ -66,7 +66,8 @@ export async function datanet(body, frame, name) {
         data.tags?.length ? ['Tags', data.tags.join(', ')] : null, ['Snapshot', idText(data.snapshot)]), transfer(data, frame)),
       h('section', { class: 'card' }, h('h2', {}, 'Contributors'), data.contributors.length
         ? shares(data.contributors.map((c) => ({ name: idText(c.account), ppm: c.ppm, detail: `${count(c.rows)} rows` })))
-        : h('p', { class: 'soft' }, 'Nobody has contributed yet.'))),
+        : h('p', { class: 'soft' }, 'Nobody has contributed yet.')),
+      await keeping(data, frame)),
     contribution(data, frame), await contributions(data, frame),
     preview ? h('section', { class: 'card' }, h('h2', {}, 'Preview'), preview.element) : null);
   await preview?.ready;
@@ -91,6 +92,18 @@ function transfer(data, frame) {
     if (isDone) dispatchEvent(new HashChangeEvent('hashchange'));
   } }, 'Fetch from the network');
   return [h('div', { class: 'actions' }, pull), progress, place];
+}
+
+/** How well other peers keep what is whole here. */
+async function keeping(data, frame) {
+  if (data.held !== 'full') return null;
+  const health = await api.get(paths.one('datanets', data.name, '/health'), { signal: frame.signal });
+  return h('section', { class: 'card' }, h('h2', {}, 'Kept by other peers'),
+    h('p', { class: health.shards && health.safe === health.shards ? 'good-note' : '' }, health.sentence),
+    health.keepers.length ? table('Keepers', [
+      ['Peer', (k) => idText(k.peer)], ['Shards', (k) => `${count(k.shards)} of ${count(health.shards)}`, 'number'],
+      ['', (k) => (k.connected ? null : pill('not connected', 'warn')), 'short'],
+    ], health.keepers) : null);
 }
 
 function contribution(data, frame) {

@@ -1,6 +1,6 @@
 // What this peer's account earns: estimated, pending and settled, by source, each payment with its reason.
 
-import { h, fill, refresh, table, amount, open, time, count, countOf, pages, empty, unpaid, short } from './dom.js';
+import { h, fill, refresh, table, bars, amount, open, time, count, countOf, pages, empty, unpaid, short } from './dom.js';
 import { api, paths } from './api.js';
 
 const stages = [
@@ -12,6 +12,7 @@ export async function earnings(body, frame) {
   const path = (cursor, limit) => paths.one('accounts', 'me', `/earnings?limit=${limit}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`);
   const totals = h('div', { class: 'grid', 'aria-live': 'polite' });
   const sources = h('section', { class: 'card' });
+  const days = h('div');
   let settled = null;
   const list = pages(
     async (cursor) => {
@@ -29,15 +30,25 @@ export async function earnings(body, frame) {
     refresh(totals, stages.map(([key, name, meaning]) => h('section', { class: 'card', 'aria-label': name },
       h('h2', {}, name), h('p', { class: 'money', id: `earned-${key}`, title: `${data[key]} OPEN` }, open(data[key], 9), ' ', h('small', {}, 'OPEN')), h('p', { class: 'soft small' }, meaning))));
     refresh(sources, h('h2', {}, 'By source'), bySource(data));
+    refresh(days, byDay(data.days));
     const isNew = settled !== null && settled !== data.settled;
     settled = data.settled;
     if (isNew) { await list.again(); frame.refreshBalance(); }
   };
-  fill(body, h('h1', {}, 'Earnings'), totals, sources,
+  fill(body, h('h1', {}, 'Earnings'), totals, sources, days,
     h('section', { class: 'card' }, h('h2', {}, 'Payments'),
       h('p', { class: 'soft' }, 'A receipt says which rows an answer is owed to; on its page the shares can be weighed again by another peer.'), list.element));
   await Promise.all([update(), list.ready]);
   frame.every(2000, () => update().catch(() => {}));
+}
+
+/** Days without a payment are left out. */
+function byDay(days) {
+  if (!days.length) return null;
+  const most = Math.max(...days.map((d) => Number(d.settled))) || 1;
+  const name = (ms) => new Date(ms).toLocaleDateString(undefined, { timeZone: 'UTC', day: 'numeric', month: 'short', year: 'numeric' });
+  return h('section', { class: 'card' }, h('h2', {}, 'By day'), h('p', { class: 'soft small' }, 'Settled, in OPEN; days in UTC, the newest first.'),
+    bars([...days].reverse().map((d) => ({ name: name(d.day_ms), text: amount(d.settled), share: Number(d.settled) / most }))));
 }
 
 function bySource(data) {

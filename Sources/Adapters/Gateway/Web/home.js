@@ -46,6 +46,7 @@ function view(status) {
           ['Models', serving.models.length ? serving.models.join(', ') : 'none yet'],
           ['Answering', `${count(serving.running)} now, ${count(serving.queued)} waiting`],
           ['Disk', `${bytes(storage.used_bytes)} used, ${bytes(storage.free_bytes)} free`],
+          status.keeping?.lent_bytes ? ['Lends', `${bytes(status.keeping.lent_bytes)} to others' datanets, ${bytes(status.keeping.used_bytes)} used`] : null,
           ['Up for', duration(status.uptime_s)], ['Version', `${status.version}, ${status.role} peer`]))),
   ];
 }

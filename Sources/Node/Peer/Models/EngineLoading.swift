@@ -62,6 +62,8 @@ struct EngineLoading {
             try LoadedModel(folder: folder, precision: key.precision, prepared: weights)
         }
         if weights == nil { means.prepared?.keep(model, as: key) }
+        // Packed weights are elsewhere; embeddings are read row by row.
+        if [.int8, .int4].contains(key.precision) { folder.release() }
         var limits = limits
         limits.cachePrecision = key.form.cache
         return LoadedEngine(engine: engine(model, limits, nil), claim: claim)

@@ -53,6 +53,15 @@ package final class MappedFolder: ModelFolder {
         #endif
     }
 
+    /// Gives back the memory of what was read and is not read again; the kernel's cache keeps it, and whoever reads it all the
+    /// same has it from there. Linux maps by up to 2 MiB what a page of is touched.
+    func release() {
+        for file in mapped.values {
+            guard let address = file.unsafeBytes.baseAddress else { continue }
+            _ = madvise(UnsafeMutableRawPointer(mutating: address), file.unsafeBytes.count, Int32(MADV_DONTNEED))
+        }
+    }
+
     package func bytes(of file: String) -> UnsafeRawBufferPointer? {
         mapped[file]?.unsafeBytes ?? copied.bytes(of: file)
     }

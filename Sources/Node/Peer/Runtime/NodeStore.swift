@@ -45,6 +45,7 @@ package final class NodeStore: Sendable {
                         set.append(StoreWrite(table: table.id, key: key, value: value))
                     case .delete(let table, let key): set.append(StoreWrite(table: table.id, key: key, value: nil))
                     case .block(let cid, let bytes): if let write = try keeper.prepare(cid, bytes) { set.append(write) }
+                    case .dropBlock(let cid): set.append(blobs.dropping(cid))
                     }
                 }
             } catch {

@@ -143,7 +143,7 @@ package final class RunningPeer: Sendable {
         let genesis = try await genesis(home, settings, key, shelved, nodeStore.store, options, logger)
         let restored: Restored
         do { restored = try nodeStore.restored() } catch { throw .storage(error) }
-        let configuration = try configuration(settings, genesis, key)
+        let configuration = try configuration(settings, genesis, key, lendable: Self.lendable(home))
 
         let directory = DatanetDirectory()
         let library = Library(
@@ -276,7 +276,7 @@ package final class RunningPeer: Sendable {
     package static let version = "0.1.0"
 
     private static func configuration(
-        _ settings: Settings, _ genesis: Genesis, _ key: SigningKey
+        _ settings: Settings, _ genesis: Genesis, _ key: SigningKey, lendable: UInt64
     ) throws(PeerFault) -> NodeConfiguration {
         do {
             let wall = NodeDriver.wallTime()
@@ -294,9 +294,17 @@ package final class RunningPeer: Sendable {
                 firstSequence: UInt64(clamping: wall.milliseconds) &* 1_000_000)
             configuration.audits.share = UInt64(try settings.share("audit.share").value)
             configuration.audits.opens = settings.text("audit.open") == "true"
+            configuration.keepLent =
+                settings.text("role") == "light" ? 0 : min(lendable, UInt64(try settings.bytes("keep.disk")))
             if genesis.committee.members.count == 1 { configuration.consensus.heartbeat = .minutes(10) }
             return configuration
         } catch { throw .settings(error) }
+    }
+
+    /// Half of what is free beyond a gibibyte: what is lent must not stop the peer.
+    private static func lendable(_ home: Home) -> UInt64 {
+        let free = PeerService.freeBytes(at: home.path) ?? 0
+        return free > 1 << 30 ? (free - (1 << 30)) / 2 : 0
     }
 
     // MARK: Starter and genesis
@@ -358,8 +366,9 @@ package final class RunningPeer: Sendable {
                         adapters.filter { $0.folder.base == model.manifest }.map(\.manifest).prefix(
                             ServingAdvert.adaptersMax))))
         }
-        guard !models.isEmpty || !stages.isEmpty else { return }
-        let datanets = (try? await handle.read { $0.datanets.ids.map(\.digest) }) ?? []
+        guard let (datanets, keeps) = try? await handle.read({ ($0.datanets.ids.map(\.digest), $0.lentDisk) }),
+            !models.isEmpty || !stages.isEmpty || keeps != nil
+        else { return }
         let wall = NodeDriver.wallTime()
         guard let price = try? price() else { return }
         let advert = ServingAdvert(
@@ -367,7 +376,7 @@ package final class RunningPeer: Sendable {
             datanets: Array(datanets.prefix(ServingAdvert.adaptersMax)), pricePerRequest: price.request,
             pricePerPromptToken: price.promptToken, pricePerAnswerToken: price.answerToken,
             queued: UInt64(clamping: inference.load.queued), issued: wall, expires: wall.adding(milliseconds: 600_000),
-            stages: stages)
+            stages: stages, keeps: keeps)
         _ = await handle.perform(.advertise(advert))
     }
 

@@ -3,6 +3,7 @@
 
 import Foundation
 package import Primitives
+import Records
 import TOMLKit
 
 package enum SettingSource: String, Sendable, Hashable { case flag, environment, file, `default` }
@@ -71,6 +72,9 @@ package struct Settings: Sendable {
         Key(
             name: "layers.memory", fallback: "256MiB", isSecret: false,
             about: "memory for the keys and values of neighbours' layers"),
+        Key(
+            name: "keep.disk", fallback: "512MiB", isSecret: false,
+            about: "disk lent to other people's datanets, 16MiB or more; 0: none"),
         Key(name: "price.request", fallback: "0.0001", isSecret: false, about: "OPEN for each request"),
         Key(name: "price.prompt_token", fallback: "0.000001", isSecret: false, about: "OPEN for each prompt token"),
         Key(name: "price.answer_token", fallback: "0.00001", isSecret: false, about: "OPEN for each answer token"),
@@ -246,6 +250,10 @@ package struct Settings: Sendable {
                 key: "threads", source: source("threads"), reason: "is auto, or 1 to \(WorkerThreads.widthMax)")
         }
         for name in ["memory.models", "layers.memory"] { _ = try bytes(name) }
+        let lent = try bytes("keep.disk")
+        guard lent == 0 || lent >= Int(LentDisk.lentMin) else {
+            throw .value(key: "keep.disk", source: source("keep.disk"), reason: "is 0, or 16MiB or more")
+        }
         for text in list("layers.serve") where LayersWanted(text: text) == nil {
             throw .value(
                 key: "layers.serve", source: source("layers.serve"),

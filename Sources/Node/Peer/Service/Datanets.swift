@@ -28,6 +28,7 @@ extension PeerService {
         case .datanetRows(let name, let page): try await rows(name, page)
         case .contributions(let name): try await contributions(name)
         case .contributionReport(let name, let contribution): try await contributionReport(name, contribution)
+        case .datanetHealth(let name): try await health(ofDatanet: name)
         case .validateRows(let name, let upload): try await validate(name, upload)
         case .createDatanet(let description): try await create(description)
         case .addRows(let name, let upload): try await add(name, upload)

@@ -11,6 +11,7 @@ extension PeerService {
     /// Of this peer's newest receipts so many may be estimated; of those that wait so many are looked at.
     private static let estimatedMax = 64
     private static let pooledMax = 4_096
+    private static let daysShown = 30
 
     /// By source; what waits, and what is only signed.
     private struct Expected {
@@ -93,6 +94,12 @@ extension PeerService {
                         "pending": .amount(expected.pending[source] ?? .zero),
                         "settled": .amount(settled.sums[source]?.amount ?? .zero),
                         "payments": .integer(settled.sums[source]?.count ?? 0),
+                    ])
+                }),
+            "days": .array(
+                settled.days.sorted { $0.key < $1.key }.suffix(Self.daysShown).map { day, amount in
+                    .object([
+                        "day_ms": .integer(day * Earnings.dayMilliseconds), "settled": .amount(amount),
                     ])
                 }), "unpaid": try unpaid(account), "entries": .array(entries), "next": cut.next,
         ])

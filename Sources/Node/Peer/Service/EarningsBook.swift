@@ -29,6 +29,8 @@ struct Earnings: Sendable {
     }
 
     var sums: [EarningSource: Sum] = [:]
+    /// By the day of the batch (UTC, days since 1970).
+    private(set) var days: [Int64: Amount] = [:]
     var penalties = Sum()
     /// Of the history's newest entries that earned something or were a penalty, oldest first.
     private(set) var keys: [[UInt8]] = []
@@ -49,6 +51,17 @@ struct Earnings: Sendable {
         sums[isKnown ? source : EarningSource(kind: source.kind, id: ""), default: .init()].add(amount)
     }
 
+    /// Keeps between `most` and twice as many days.
+    mutating func add(_ amount: Amount, at time: WallTime, most: Int) {
+        let day = time.milliseconds / Self.dayMilliseconds
+        days[day] = sum([days[day] ?? .zero, amount])
+        if days.count >= 2 * most {
+            for day in days.keys.sorted().prefix(days.count - most) { days[day] = nil }
+        }
+    }
+
+    static let dayMilliseconds: Int64 = 86_400_000
+
     var total: Amount { sum(sums.sorted { $0.key < $1.key }.map(\.value.amount)) }
 }
 
@@ -58,6 +71,7 @@ final class EarningsBook: Sendable {
     private static let pageMax = 1_000
     private static let keysMax = 5_000
     private static let sourcesMax = 4_096
+    private static let daysMax = 400
     /// Snapshots whose datanet is remembered; then it is looked up again.
     private static let snapshotsMax = 1_024
     static let kinds: Set<HistoryKind> = [.served, .model, .adapter, .contributor, .committee, .reward]
@@ -77,7 +91,7 @@ final class EarningsBook: Sendable {
         var earnings = known.withLock { $0.first { $0.account == account }?.earnings } ?? Earnings()
         let from = earnings.last.map { $0 + [0] }
         var scan: Scan? = Scan(NodeTable.history.id, prefix: account.bytes, from: from, limit: Self.pageMax)
-        var batch: (height: UInt64, receipts: [Digest: Receipt])?
+        var batch: (height: UInt64, time: WallTime, receipts: [Digest: Receipt])?
         while let current = scan {
             let page = try store.store.scan(current)
             for item in page.entries {
@@ -92,12 +106,15 @@ final class EarningsBook: Sendable {
                 earnings.remember(item.key, most: Self.keysMax)
                 guard isEarned else { continue }
                 if batch?.height != entry.height {
-                    let receipts = try store.batch(entry.height)?.batch.contents.receipts ?? []
+                    let stored = try store.batch(entry.height)
+                    let receipts = stored?.batch.contents.receipts ?? []
                     batch = (
-                        entry.height, Dictionary(receipts.map { ($0.id, $0.receipt) }, uniquingKeysWith: { $1 })
+                        entry.height, stored?.header.time ?? WallTime(milliseconds: 0),
+                        Dictionary(receipts.map { ($0.id, $0.receipt) }, uniquingKeysWith: { $1 })
                     )
                 }
                 let receipt = batch?.receipts[entry.reference]
+                if let time = batch?.time { earnings.add(entry.amount, at: time, most: Self.daysMax) }
                 earnings.add(
                     entry.amount, from: source(entry.kind, receipt, account), most: Self.sourcesMax)
             }

@@ -79,9 +79,8 @@ package final class PeerService: NodeService, Sendable {
         case .connect(let address): try await connect(address)
         case .disconnect(let id): try await disconnect(id)
         case .shutdown: shutdown()
-        case .datanets, .datanet, .datanetRows, .contributions, .contributionReport, .validateRows, .createDatanet,
-            .addRows,
-            .approveContribution, .rejectContribution:
+        case .datanets, .datanet, .datanetRows, .contributions, .contributionReport, .datanetHealth,
+            .validateRows, .createDatanet, .addRows, .approveContribution, .rejectContribution:
             try await performDatanet(call)
         case .models(let page): try await models(page)
         case .model(let name): try await model(name)

@@ -173,6 +173,7 @@ extension PeerService {
             ]),
             "layers": await layers(),
             "audits": audits,
+            "keeping": try await keepingStatus(),
             "storage": .object([
                 "used_bytes": .integer(used), "free_bytes": .integer(Self.freeBytes(at: peer.home.path) ?? 0),
             ]),
